@@ -1,0 +1,1 @@
+"""What the tests share: server bytes, a scripted server, throw-away certificates."""
