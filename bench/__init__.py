@@ -1,0 +1,7 @@
+"""Benchmarks of Chopin beside other drivers: ``python -m bench`` prints the table.
+
+``candidates`` knows the drivers, ``workloads`` and ``rows`` what they are given to
+do, ``limit`` what the server can do at most, ``measure`` the order and the clocks,
+``report`` the tables, ``goals`` what is to be reached. ``server`` provides the
+PostgreSQL server that all of them talk to.
+"""

@@ -1,0 +1,270 @@
+"""The drivers that are compared, behind one small interface.
+
+Owns: how each driver connects and what its fastest fair form of a call is.
+Rules:
+- Every candidate gets the same SQL text with ``$1`` placeholders, a prepared
+  statement that stays prepared, autocommit, and binary results.
+- Where a driver's own method has the right shape it is handed out as it is, so that
+  no layer of ours is measured.
+- A driver without pipelining runs the queries of ``fetchrow_many`` in a row.
+- A driver that cannot be imported is left out, and the reason is told.
+"""
+
+import asyncio
+import importlib
+import importlib.metadata
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol
+
+BASELINE = "asyncpg"
+SUBJECT = "chopin"
+
+
+Call = Callable[..., Awaitable[Any]]
+
+
+class Session(Protocol):
+    """One open connection of one candidate."""
+
+    @property
+    def fetchrow(self) -> Call:
+        """`await fetchrow(query, *args)`: the first row."""
+        ...
+
+    @property
+    def fetch(self) -> Call:
+        """`await fetch(query, *args)`: all rows in a list."""
+        ...
+
+    @property
+    def execute(self) -> Call:
+        """`await execute(query, *args)`: no rows."""
+        ...
+
+    @property
+    def executemany(self) -> Call:
+        """`await executemany(query, rows)`: once for every row, all or nothing."""
+        ...
+
+    @property
+    def script(self) -> Call:
+        """`await script(query)`: by the simple query protocol."""
+        ...
+
+    @property
+    def close(self) -> Call:
+        """`await close()`: say goodbye and close the connection."""
+        ...
+
+    async def fetchrow_many(
+        self, query: str, arguments: Iterable[tuple[Any, ...]]
+    ) -> list[Any]:
+        """Run one query with each tuple of arguments, all at once where possible."""
+        ...
+
+
+class AsyncpgSession:
+    """asyncpg: one operation at a time, so many queries run in a row."""
+
+    def __init__(self, connection: Any) -> None:
+        self.fetchrow = connection.fetchrow
+        self.fetch = connection.fetch
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self.script = connection.execute
+        self.close = connection.close
+
+    async def fetchrow_many(
+        self, query: str, arguments: Iterable[tuple[Any, ...]]
+    ) -> list[Any]:
+        """In a row: there is no pipelining."""
+        fetchrow = self.fetchrow
+        return [await fetchrow(query, *one) for one in arguments]
+
+
+class ChopinSession(AsyncpgSession):
+    """Chopin: asyncpg's methods, and calls made at once are pipelined."""
+
+    async def fetchrow_many(
+        self, query: str, arguments: Iterable[tuple[Any, ...]]
+    ) -> list[Any]:
+        """All at once: they are pipelined."""
+        fetchrow = self.fetchrow
+        return await asyncio.gather(*[fetchrow(query, *one) for one in arguments])
+
+
+class PsycopgSession:
+    """psycopg 3: one raw cursor used again and again, pipeline mode for many."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor(binary=True)
+        self.close = connection.close
+
+    async def fetchrow(self, query: str, *args: Any) -> Any:
+        """The first row."""
+        cursor = self._cursor
+        await cursor.execute(query, args, prepare=True)
+        return await cursor.fetchone()
+
+    async def fetch(self, query: str, *args: Any) -> Any:
+        """All rows."""
+        cursor = self._cursor
+        await cursor.execute(query, args, prepare=True)
+        return await cursor.fetchall()
+
+    async def execute(self, query: str, *args: Any) -> Any:
+        """Run and forget the rows."""
+        await self._cursor.execute(query, args, prepare=True)
+
+    async def executemany(self, query: str, rows: Sequence[tuple[Any, ...]]) -> Any:
+        """Run for every row."""
+        await self._cursor.executemany(query, rows)
+
+    async def script(self, query: str) -> Any:
+        """Run without arguments, the simple query protocol."""
+        # Without arguments and with text results this is the simple query protocol.
+        await self._cursor.execute(query, binary=False)
+
+    async def fetchrow_many(
+        self, query: str, arguments: Iterable[tuple[Any, ...]]
+    ) -> list[Any]:
+        """In pipeline mode."""
+        execute = self._connection.execute
+        async with self._connection.pipeline():
+            cursors = [
+                await execute(query, one, prepare=True, binary=True)
+                for one in arguments
+            ]
+            return [await cursor.fetchone() for cursor in cursors]
+
+
+class PsqlpySession:
+    """psqlpy (Rust, tokio): dicts made into tuples, many queries run in a row."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.script = connection.execute_batch
+
+    async def fetchrow(self, query: str, *args: Any) -> Any:
+        """The first row."""
+        rows = await self.fetch(query, *args)
+        return rows[0] if rows else None
+
+    async def fetch(self, query: str, *args: Any) -> Any:
+        """All rows."""
+        result = await self._connection.execute(query, args, prepared=True)
+        return [tuple(row.values()) for row in result.result()]
+
+    async def execute(self, query: str, *args: Any) -> Any:
+        """Run and forget the rows."""
+        await self._connection.execute(query, args, prepared=True)
+
+    async def executemany(self, query: str, rows: Sequence[tuple[Any, ...]]) -> Any:
+        """Run for every row."""
+        await self._connection.execute_many(query, rows, prepared=True)
+
+    async def fetchrow_many(
+        self, query: str, arguments: Iterable[tuple[Any, ...]]
+    ) -> list[Any]:
+        """In a row."""
+        return [await self.fetchrow(query, *one) for one in arguments]
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+async def _open_asyncpg(module: ModuleType, dsn: str) -> Session:
+    return AsyncpgSession(await module.connect(dsn))
+
+
+async def _open_chopin(module: ModuleType, dsn: str) -> Session:
+    return ChopinSession(await module.connect(dsn))
+
+
+async def _open_psycopg(module: ModuleType, dsn: str) -> Session:
+    connection = await module.AsyncConnection.connect(
+        dsn, autocommit=True, cursor_factory=module.AsyncRawCursor
+    )
+    return PsycopgSession(connection)
+
+
+async def _open_psqlpy(module: ModuleType, dsn: str) -> Session:
+    return PsqlpySession(await module.connect(dsn))
+
+
+def _asyncpg_note(module: ModuleType) -> str:
+    return "many queries run in a row"
+
+
+def _chopin_note(module: ModuleType) -> str:
+    return "many queries by asyncio.gather"
+
+
+def _psycopg_note(module: ModuleType) -> str:
+    return f"{module.pq.__impl__} build, raw cursor, many queries in pipeline mode"
+
+
+def _psqlpy_note(module: ModuleType) -> str:
+    return "dicts made into tuples, many queries run in a row"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A driver: its import name, how it connects, and how it is used here."""
+
+    name: str
+    open_session: Callable[[ModuleType, str], Awaitable[Session]]
+    note_of: Callable[[ModuleType], str]
+
+    @property
+    def module(self) -> ModuleType:
+        """The driver's module. Raises ImportError where it is not installed."""
+        return importlib.import_module(self.name)
+
+    def connect(self, dsn: str) -> Awaitable[Session]:
+        """Open a connection; an awaitable of a Session."""
+        return self.open_session(self.module, dsn)
+
+    def describe(self) -> str:
+        """Version and manner of use, for the head of the report."""
+        try:
+            version = importlib.metadata.version(self.name)
+        except importlib.metadata.PackageNotFoundError:
+            version = str(getattr(self.module, "__version__", "not installed"))
+        return f"{version} ({self.note_of(self.module)})"
+
+
+CANDIDATES = {
+    candidate.name: candidate
+    for candidate in (
+        Candidate("chopin", _open_chopin, _chopin_note),
+        Candidate("asyncpg", _open_asyncpg, _asyncpg_note),
+        Candidate("psycopg", _open_psycopg, _psycopg_note),
+        Candidate("psqlpy", _open_psqlpy, _psqlpy_note),
+    )
+}
+DEFAULT_CANDIDATES = ("chopin", "asyncpg", "psycopg", "psqlpy")
+
+
+def importable(names: Iterable[str]) -> tuple[list[Candidate], list[str]]:
+    """Split names into the candidates that can be used and reasons for the rest."""
+    found: list[Candidate] = []
+    reasons: list[str] = []
+    for name in names:
+        candidate = CANDIDATES.get(name)
+        if candidate is None:
+            known = ", ".join(CANDIDATES)
+            reasons.append(f"{name}: no such candidate, known are {known}")
+            continue
+        try:
+            connect = getattr(candidate.module, "connect")  # noqa: B009
+        except (ImportError, AttributeError) as error:
+            reasons.append(f"{name}: cannot be used here ({error})")
+            continue
+        if callable(connect):
+            found.append(candidate)
+    return found, reasons

@@ -1,0 +1,93 @@
+"""What is to be reached: one table of workload, measure, rival and ratio.
+
+`python -m bench --check` compares a run with it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench.candidates import SUBJECT
+from bench.measure import LIMIT, Outcome
+from bench.stats import CPU, THROUGHPUT, ratio
+from bench.workloads import QUERY_COUNTS
+
+SERIAL_READS = (
+    "select_1",
+    "param",
+    "crud_select",
+    *(f"multi_{count}" for count in QUERY_COUNTS),
+)
+SERIAL_WRITES = (
+    "crud_update",
+    "crud_insert",
+    *(f"updates_{count}" for count in QUERY_COUNTS),
+)
+PIPELINED = (
+    "multi_pipelined_5",
+    "multi_pipelined_20",
+    "updates_batched_5",
+    "updates_batched_20",
+)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio to reach: at least in throughput, at most in CPU per operation."""
+
+    workload: str
+    measure: str
+    rival: str
+    ratio: float
+
+    def is_met(self, reached: float) -> bool:
+        """Whether this ratio is good enough."""
+        if self.measure == CPU:
+            return reached <= self.ratio
+        return reached >= self.ratio
+
+
+GOALS = (
+    *(Goal(name, THROUGHPUT, "asyncpg", 1.4) for name in SERIAL_READS),
+    *(Goal(name, THROUGHPUT, "asyncpg", 1.15) for name in SERIAL_WRITES),
+    *(
+        Goal(name, CPU, "asyncpg", 0.55)
+        for name in (*SERIAL_READS, *SERIAL_WRITES, *PIPELINED)
+    ),
+    Goal("multi_pipelined_20", THROUGHPUT, "asyncpg", 8.0),
+    Goal("rows_all_six", THROUGHPUT, "asyncpg", 2.5),
+    Goal("rows_no_numeric", THROUGHPUT, "asyncpg", 3.2),
+    Goal("rows_int_float", THROUGHPUT, "asyncpg", 2.6),
+    Goal("rows_all_six", THROUGHPUT, "psycopg", 2.0),
+    Goal("rows_no_numeric", THROUGHPUT, "psycopg", 2.0),
+    Goal("rows_int_float", THROUGHPUT, "psycopg", 1.3),
+    Goal("executemany", THROUGHPUT, "asyncpg", 1.15),
+    Goal("executemany", THROUGHPUT, LIMIT, 0.9),
+    Goal("executemany", CPU, "asyncpg", 0.5),
+    Goal("connect_scram", THROUGHPUT, "asyncpg", 1.0),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A goal, and what was reached; None where it was not measured."""
+
+    goal: Goal
+    reached: float | None
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it was measured and is good enough."""
+        return self.reached is not None and self.goal.is_met(self.reached)
+
+
+def judge(outcomes: Iterable[Outcome]) -> list[Verdict]:
+    """Verdicts on the goals of those workloads that have been run."""
+    by_name = {outcome.workload: outcome for outcome in outcomes}
+    return [
+        Verdict(
+            goal,
+            ratio(by_name[goal.workload], goal.measure, SUBJECT, goal.rival),
+        )
+        for goal in GOALS
+        if goal.workload in by_name
+    ]

@@ -1,0 +1,225 @@
+"""Tables for the terminal and in Markdown, and the raw results as JSON.
+
+Owns: how numbers are written, which columns the table has, the head with machine,
+versions and settings.
+"""
+
+import dataclasses
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bench.candidates import BASELINE, SUBJECT, Candidate
+from bench.goals import Verdict
+from bench.measure import LIMIT, Outcome
+from bench.stats import CPU, THROUGHPUT, cpu_per_operation, rates, ratio, spread
+
+MISSING = "-"
+LEGEND = (
+    "rates are medians with the distance between the quartiles; ratios are medians"
+    " of the ratios within each round; CPU is this process's, per operation"
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Header and rows of text; a row with one cell is a heading within the table."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def _widths(self) -> list[int]:
+        lines = [self.header, *(row for row in self.rows if len(row) > 1)]
+        return [
+            max(len(cell) for cell in column) for column in zip(*lines, strict=True)
+        ]
+
+    def as_text(self) -> str:
+        """Aligned columns, the first to the left and all others to the right."""
+        widths = self._widths()
+
+        def line(row: Sequence[str]) -> str:
+            if len(row) == 1:
+                return f"\n{row[0]}"
+            cells = [row[0].ljust(widths[0])]
+            cells += [
+                cell.rjust(width)
+                for cell, width in zip(row[1:], widths[1:], strict=True)
+            ]
+            return "  ".join(cells).rstrip()
+
+        rule = "  ".join("-" * width for width in widths)
+        return "\n".join([line(self.header), rule, *map(line, self.rows)])
+
+    def as_markdown(self) -> str:
+        """A Markdown table; headings become bold rows."""
+
+        def line(row: Sequence[str]) -> str:
+            cells = [f"**{row[0]}**"] if len(row) == 1 else list(row)
+            cells += [""] * (len(self.header) - len(cells))
+            return "| " + " | ".join(cells) + " |"
+
+        rule = "| --- |" + " ---: |" * (len(self.header) - 1)
+        return "\n".join([line(self.header), rule, *map(line, self.rows)])
+
+    def render(self, markdown: bool) -> str:
+        """The one or the other."""
+        return self.as_markdown() if markdown else self.as_text()
+
+
+def number(value: float) -> str:
+    """Three digits that matter and a suffix: 606, 12.3k, 1.31M."""
+    for suffix, unit in (("M", 1e6), ("k", 1e3)):
+        # 999.5 and more would be rounded to four digits of the smaller unit.
+        if value >= unit * 0.9995:
+            return digits(value / unit) + suffix
+    return digits(value)
+
+
+def digits(value: float) -> str:
+    """Three digits that matter, without an exponent."""
+    if value >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def times(value: float | None) -> str:
+    """A ratio, as in 1.52x."""
+    return MISSING if value is None else f"{value:.2f}x"
+
+
+def rate_cell(outcome: Outcome, name: str) -> str:
+    """Median rate and spread, as in '12.3k ±4%'."""
+    if not outcome.samples.get(name):
+        return MISSING
+    values = sorted(rates(outcome, name))
+    middle = len(values) // 2
+    median = (values[middle] + values[-middle - 1]) / 2
+    return f"{number(median)} ±{spread(values):.0%}"
+
+
+def cpu_cell(outcome: Outcome, name: str) -> str:
+    """Median CPU of one operation in microseconds."""
+    if not outcome.samples.get(name):
+        return MISSING
+    return digits(cpu_per_operation(outcome, name) * 1e6)
+
+
+def subject_of(names: Sequence[str]) -> str:
+    """Whose ratios are shown: Chopin's, or the first that is not the baseline's."""
+    if SUBJECT in names:
+        return SUBJECT
+    return next((name for name in names if name != BASELINE), BASELINE)
+
+
+def results_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> Table:
+    """One row per workload: rates, ratios and CPU of all candidates."""
+    subject = subject_of(names)
+    has_limit = any(LIMIT in outcome.samples for outcome in outcomes)
+    players = [*names, LIMIT] if has_limit else list(names)
+    rivals = [name for name in players if name != subject]
+    header = [
+        "workload",
+        "unit",
+        *players,
+        *(f"vs {name}" for name in rivals),
+        *(f"CPU µs {name}" for name in players),
+        f"CPU vs {BASELINE}",
+    ]
+    rows: list[list[str]] = []
+    for group, members in groupby(outcomes, key=lambda outcome: outcome.group):
+        rows.append([group])
+        for outcome in members:
+            rows.append(
+                [
+                    outcome.workload,
+                    outcome.unit,
+                    *(rate_cell(outcome, name) for name in players),
+                    *(
+                        times(ratio(outcome, THROUGHPUT, subject, name))
+                        for name in rivals
+                    ),
+                    *(cpu_cell(outcome, name) for name in players),
+                    times(ratio(outcome, CPU, subject, BASELINE)),
+                ]
+            )
+    return Table(header, rows)
+
+
+def goals_table(verdicts: Iterable[Verdict]) -> Table:
+    """One row per goal: what was asked for, what was reached, met or not."""
+    rows = []
+    for verdict in verdicts:
+        goal = verdict.goal
+        sign = "<=" if goal.measure == CPU else ">="
+        word = "met" if verdict.is_met else "NOT MET"
+        rows.append(
+            [
+                goal.workload,
+                goal.measure,
+                goal.rival,
+                f"{sign} {goal.ratio:.2f}x",
+                times(verdict.reached),
+                "not measured" if verdict.reached is None else word,
+            ]
+        )
+    return Table(["workload", "measure", "against", "goal", "reached", ""], rows)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on, of this machine and this interpreter."""
+    return {
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "load": list(os.getloadavg()),
+        "python": sys.version.split()[0],
+    }
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+    return next(names, "unknown").strip()
+
+
+def head(
+    facts: dict[str, Any], versions: dict[str, str], settings: dict[str, str]
+) -> str:
+    """Machine, versions and server settings in a few lines."""
+    load = ", ".join(f"{value:.1f}" for value in facts["load"])
+    lines = [
+        f"machine:  {facts['processor']}, {facts['cores']} cores, load {load},"
+        f" {facts['system']}",
+        f"python:   {facts['python']}",
+        f"server:   PostgreSQL {settings['server_version']}",
+        "settings: "
+        + ", ".join(
+            f"{name} = {value}"
+            for name, value in settings.items()
+            if name != "server_version"
+        ),
+        *(f"{name + ':':9} {version}" for name, version in versions.items()),
+    ]
+    return "\n".join(lines)
+
+
+def versions_of(candidates: Iterable[Candidate]) -> dict[str, str]:
+    """Version and manner of use by candidate."""
+    return {candidate.name: candidate.describe() for candidate in candidates}
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """One outcome with all its samples."""
+    return dataclasses.asdict(outcome)
