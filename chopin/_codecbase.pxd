@@ -1,0 +1,38 @@
+# cython: language_level=3
+"""The one shape of every codec. See _codecbase.pyx."""
+
+from libc.stdint cimport uint32_t
+
+from chopin._buffers cimport WriteBuffer
+
+# Decode `size` bytes of one value that is not NULL. Must check `size` itself and raise
+# through `bad_size` or `bad_value`.
+ctypedef object (*decode_fn)(Codec codec, const unsigned char *data, Py_ssize_t size)
+
+# Encode one value that is not None: int32 length and the bytes. Raises TypeError,
+# ValueError, OverflowError or ElementError with the reason; what it has written so far
+# is dropped by the caller.
+ctypedef int (*encode_fn)(Codec codec, WriteBuffer out, object value) except -1
+
+
+cdef class Codec:
+    cdef readonly uint32_t oid
+    cdef readonly str name
+    cdef readonly str schema
+    cdef readonly str kind           # scalar, array, range, ... as get_parameters() says
+    cdef readonly int format         # FORMAT_BINARY or FORMAT_TEXT, both directions
+    cdef readonly bint atomic        # its values refer to nothing the GC must follow
+    cdef readonly Codec element      # arrays: the element; ranges: the bound
+    cdef object py_decode            # custom codecs: Python callables
+    cdef object py_encode
+    cdef decode_fn decode
+    cdef encode_fn encode
+
+
+cdef Codec new_codec(
+    uint32_t oid, str name, str kind, int format, bint atomic,
+    decode_fn decode, encode_fn encode,
+)
+
+cdef object bad_size(Codec codec, Py_ssize_t size, str expected)
+cdef object bad_value(Codec codec, str reason)

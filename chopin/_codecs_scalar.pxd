@@ -1,0 +1,42 @@
+# cython: language_level=3
+"""Booleans, numbers of fixed size, text, bytes, uuid, JSON. See _codecs_scalar.pyx."""
+
+from libc.stdint cimport int64_t
+
+from chopin._buffers cimport WriteBuffer
+from chopin._codecbase cimport Codec
+
+cdef object decode_bool(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_int2(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_int4(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_int8(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_uint4(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_uint8(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_float4(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_float8(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_text(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_char(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_bytea(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_uuid(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_jsonb(Codec codec, const unsigned char *data, Py_ssize_t size)
+cdef object decode_void(Codec codec, const unsigned char *data, Py_ssize_t size)
+
+cdef int encode_bool(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_int2(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_int4(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_int8(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_uint4(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_uint8(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_float4(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_float8(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_text(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_char(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_bytea(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_uuid(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_jsonb(Codec codec, WriteBuffer out, object value) except -1
+cdef int encode_void(Codec codec, WriteBuffer out, object value) except -1
+
+# An integer between `low` and `high`; OverflowError says "value out of `what` range".
+cdef int64_t integer_of(
+    object value, int64_t low, int64_t high, str what
+) except? -1
