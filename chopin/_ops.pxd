@@ -1,0 +1,78 @@
+# cython: language_level=3
+"""The operations of a session. See _ops.pyx."""
+
+from chopin._buffers cimport ReadBuffer
+from chopin._protocol cimport Op, Session, Statement
+from chopin._rows cimport RowPlan
+from chopin._waiter cimport Waiter
+from chopin._wire cimport Cursor
+
+# What a query's caller wants.
+cdef enum:
+    WANT_ROWS = 0                # the list of rows
+    WANT_ROW = 1                 # the first row or None
+    WANT_VALUE = 2               # one value of the first row or None
+    WANT_STATUS = 3              # the command tag
+    WANT_PORTION = 4             # rows of a portal, and whether there are more
+
+
+cdef class RowsOp(Op):
+    cdef RowPlan plan
+    cdef list rows               # None: they are dropped
+    cdef object bad              # exception of a decoder: the result is lost
+    cdef Py_ssize_t n_rows
+
+    cdef int take_rows(self, ReadBuffer inp) except -1
+
+
+cdef class QueryOp(RowsOp):
+    cdef readonly Statement statement
+    cdef int want
+    cdef int column
+    cdef object answer           # the one row or value
+    cdef readonly str status     # the command tag, where it is wanted
+    cdef public bint keeps_status
+    cdef bytes raw_parameters
+    cdef bint parses             # a named statement: admitted when it is parsed
+
+    cdef int learn(self, unsigned char kind) except -1
+    cdef int described(
+        self, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1
+
+
+cdef class PrepareOp(Op):
+    cdef str sql
+    cdef bytes name
+    cdef bint keep               # in the session's cache
+    cdef bint parsed
+    cdef bytes raw_parameters
+    cdef bytes raw_columns
+
+
+cdef class PortalOp(QueryOp):
+    cdef bint exhausted
+
+
+cdef class ManyOp(RowsOp):
+    cdef readonly Statement statement
+    cdef Py_ssize_t element      # position of the next row of arguments
+    cdef bint sent               # the first part is written, the session is held
+    cdef bint ended              # Sync is written
+
+    cdef int begin_group(self) except -1
+
+
+cdef class SimpleOp(Op):
+    cdef str status
+    cdef int prefix              # characters of riders in front of the user's text
+
+
+cdef class StartupOp(Op):
+    cdef list requests
+    cdef Waiter asked
+    cdef bint ready
+    cdef readonly int minor_version
+
+    cdef int answer(self) except -1
+    cdef int negotiate(self, Cursor *c) except -1

@@ -1,0 +1,886 @@
+# cython: language_level=3
+"""The operations of a session: what each writes, and what it makes of the replies.
+
+Owns: startup, prepare, execute, execute-many, portals, simple queries, close, and the
+`start_*` functions that send them. Each returns its operation, which is awaited for the
+answer.
+Layer L3. Imports L0 - L3.
+
+Rules
+- A `start_*` function writes whole groups or nothing: whatever an encoder raises, the
+  buffer is put back to where it was and the riders stay for the next group.
+- `start_query` is the way of every cached statement: a plain call that returns None
+  whenever something is not as usual, and the caller takes the long way.
+- Message layouts: PostgreSQL documentation, "Message Formats".
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int32_t
+
+from chopin._buffers cimport ReadBuffer, WriteBuffer
+from chopin._protocol cimport (
+    CLOSED,
+    ROWS_AT_MOST_ONE,
+    ROWS_MANY,
+    ROWS_UNKNOWN,
+    STEP_ANY,
+    STEP_COLUMNS,
+    STEP_PARAMETERS,
+    STEP_PARSE,
+    STEP_ROWS,
+    Op,
+    Session,
+    Statement,
+)
+from chopin._rows cimport Description, RowPlan, parse_description
+from chopin._waiter cimport Waiter
+from chopin._wire cimport (
+    MSG_AUTHENTICATION,
+    MSG_BACKEND_KEY_DATA,
+    MSG_BIND_COMPLETE,
+    MSG_COMMAND_COMPLETE,
+    MSG_COPY_BOTH_RESPONSE,
+    MSG_COPY_DATA,
+    MSG_COPY_DONE,
+    MSG_COPY_IN_RESPONSE,
+    MSG_COPY_OUT_RESPONSE,
+    MSG_DATA_ROW,
+    MSG_EMPTY_QUERY_RESPONSE,
+    MSG_NEGOTIATE_PROTOCOL_VERSION,
+    MSG_NO_DATA,
+    MSG_PARAMETER_DESCRIPTION,
+    MSG_PARSE_COMPLETE,
+    MSG_PORTAL_SUSPENDED,
+    MSG_ROW_DESCRIPTION,
+    OUT_BIND,
+    OUT_COPY_FAIL,
+    OUT_DESCRIBE,
+    OUT_EXECUTE,
+    OUT_PARSE,
+    OUT_PASSWORD,
+    OUT_QUERY,
+    OUT_SYNC,
+    OUT_TERMINATE,
+    Cursor,
+    cursor_left,
+    cursor_over,
+    put_uint32,
+    take_bytes,
+    take_int32,
+)
+
+from chopin import _statements
+from chopin.exceptions import (
+    DataError,
+    InvalidCachedStatementError,
+    ProtocolError,
+)
+
+ROWS = WANT_ROWS
+ROW = WANT_ROW
+VALUE = WANT_VALUE
+STATUS = WANT_STATUS
+
+cdef Py_ssize_t CHUNK = 64 * 1024    # of execute-many, written at once
+
+# Execute of the unnamed portal with limits 0, 1, 2, and Sync behind it.
+cdef bytes EXECUTE = b"E\0\0\0\x09\0\0\0\0\0"
+cdef bytes SYNC = b"S\0\0\0\x04"
+cdef list EXECUTE_SYNC = [EXECUTE[:-1] + bytes([n]) + SYNC for n in range(3)]
+
+# Makes the rest of a group fail, so that nothing of it takes effect.
+cdef str GIVE_UP = "chopin: the caller has given up, nothing of this group may take effect"
+
+
+# -- one statement -------------------------------------------------------------------
+
+
+cdef class RowsOp(Op):
+    """An operation that brings rows."""
+
+    cdef int take_rows(self, ReadBuffer inp) except -1:
+        """Decode the DataRows that lie ready; drop them when nobody wants them.
+
+        A row that cannot be decoded spoils the result and not the session.
+        """
+        cdef const unsigned char *body = NULL
+        cdef Py_ssize_t size
+        cdef list rows = self.rows
+        cdef RowPlan plan = self.plan
+        if rows is not None and self.bad is None and not self.abandoned:
+            try:
+                while True:
+                    size = inp.next_frame(MSG_DATA_ROW, &body)
+                    if size < 0:
+                        return 0
+                    self.n_rows += 1
+                    rows.append(plan.decode_row(body, size))
+            except ProtocolError:
+                raise
+            except Exception as error:
+                self.bad = error
+        while inp.next_frame(MSG_DATA_ROW, &body) >= 0:
+            self.n_rows += 1
+        return 0
+
+
+cdef class QueryOp(RowsOp):
+    """Bind and Execute of a statement, perhaps with its Parse in front."""
+
+    cdef int on_rows(self, ReadBuffer inp) except -1:
+        cdef const unsigned char *body = NULL
+        cdef Py_ssize_t size
+        if self.step[0] != STEP_ROWS or self.error is not None:
+            raise ProtocolError("DataRow where none was expected")
+        if (
+            self.n_rows == 0 and (self.want == WANT_ROW or self.want == WANT_VALUE)
+            and self.bad is None and not self.abandoned
+        ):
+            size = inp.next_frame(MSG_DATA_ROW, &body)
+            self.n_rows = 1
+            try:
+                if self.want == WANT_VALUE:
+                    self.answer = self.plan.decode_one(body, size, self.column)
+                else:
+                    self.answer = self.plan.decode_row(body, size)
+            except ProtocolError:
+                raise
+            except Exception as error:
+                self.bad = error
+        return self.take_rows(inp)
+
+    cdef int on_step(
+        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        if step == STEP_ROWS:
+            if kind == MSG_COMMAND_COMPLETE and (
+                self.want == WANT_STATUS or self.keeps_status
+            ):
+                self.status = tag_of(data, size)
+            if self.want == WANT_ROW or self.want == WANT_VALUE:
+                self.learn(kind)
+        elif step == STEP_PARSE:
+            if self.parses:
+                _statements.admit(self.session, self.statement)
+        elif step == STEP_PARAMETERS:
+            self.raw_parameters = PyBytes_FromStringAndSize(<const char *>data, size)
+        elif step == STEP_COLUMNS:
+            self.described(kind, data, size)
+        return 0
+
+    cdef int on_copy(self, unsigned char kind) except -1:
+        return refuse_copy(self, kind)
+
+    cdef int learn(self, unsigned char kind) except -1:
+        """See how many rows the statement had; Statement says what for."""
+        cdef Statement statement = self.statement
+        if kind == MSG_PORTAL_SUSPENDED or self.n_rows > 1:
+            statement.row_rule = ROWS_MANY
+        elif statement.row_rule == ROWS_UNKNOWN:
+            statement.row_rule = ROWS_AT_MOST_ONE
+        return 0
+
+    cdef int described(
+        self, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        """The description that came with Parse: is it the one the plan was made for?
+
+        The parameters' types were declared in Parse, so only the columns can differ.
+        """
+        cdef bytes columns = b""
+        cdef Statement statement = self.statement
+        cdef bytes formats = self.plan.formats
+        if kind == MSG_ROW_DESCRIPTION:
+            columns = PyBytes_FromStringAndSize(<const char *>data, size)
+        if columns == statement.description.raw_columns:
+            return 0
+        record_class = self.plan.record_class
+        statement.description = parse_description(self.raw_parameters, columns)
+        statement.plan(self.session)
+        _statements.describe(self.session, statement.sql, statement.description)
+        self.plan = statement.plan_for(self.session, record_class)
+        if self.plan.formats != formats:
+            self.bad = InvalidCachedStatementError(
+                "the columns of the statement have changed while it was sent; it has "
+                "been executed, but its rows came in formats that do not fit them"
+            )
+        return 0
+
+    cdef int on_ready(self) except -1:
+        if self.parses:
+            self.session.in_first_flight.discard(self.statement.sql)
+        if self.error is not None:
+            self.fail(self.error)
+            self.error = None
+        elif self.bad is not None:
+            self.fail(self.bad)
+            self.bad = None
+        elif self.want == WANT_STATUS:
+            self.resolve(self.status or "")
+        elif self.want == WANT_ROWS:
+            self.resolve(self.rows)
+        else:
+            self.resolve(self.answer)
+        self.answer = self.rows = None
+        return 0
+
+
+def start_query(
+    Session session, query, tuple args, int want, int column, timeout, record_class
+):
+    """Send a cached statement; None when it is not cached or cannot be sent now.
+
+    Args:
+        want: ROWS, ROW, VALUE or STATUS.
+        column: position of the value for VALUE.
+        timeout: seconds from now, or None.
+    """
+    cdef Statement statement
+    cdef QueryOp op
+    if session.blocked:
+        session.check_open()
+        return None
+    found = None if session.pooled else session.statements.get(query)
+    if found is not None:
+        op = start_execute(session, <Statement>found, args, want, column, record_class)
+    else:
+        statement = unnamed_statement(session, query)
+        if statement is None:
+            return None
+        op = start_parse_and_execute(
+            session, statement, args, want, column, record_class
+        )
+    if timeout is not None:
+        session.set_deadline(op, session.clock() + <double>timeout)
+    return op
+
+
+cdef Statement unnamed_statement(Session session, query):
+    """The unnamed statement, for a described text that is not to have a name.
+
+    That is so behind a pooler, where names cannot be relied on; for texts that are not
+    admitted to the cache; and while the Parse of the named one is on its way.
+    """
+    description = session.descriptions.get(query)
+    if description is None:
+        return None
+    if (
+        session.pooled
+        or query in session.in_first_flight
+        or not _statements.is_admitted(session, query)
+    ):
+        return Statement(session, query, b"", <Description>description)
+    return None
+
+
+def start_execute(
+    Session session, Statement statement, tuple args, int want, int column, record_class
+):
+    """Send Bind, Execute and Sync of a statement that is prepared."""
+    cdef QueryOp op = QueryOp.__new__(QueryOp)
+    op.program = b"2*"
+    write_execution(session, statement, op, args, want, column, record_class, False)
+    statement.used = True
+    return op
+
+
+def start_parse_and_execute(
+    Session session, Statement statement, tuple args, int want, int column, record_class
+):
+    """Send Parse, Describe, Bind, Execute and Sync: one flight for an unprepared one.
+
+    Parse declares the types of the parameters as the description has them, so that a
+    description that is out of date cannot make the server misread a value.
+    """
+    cdef QueryOp op = QueryOp.__new__(QueryOp)
+    op.program = b"PtT2*"
+    op.parses = bool(statement.name)
+    write_execution(session, statement, op, args, want, column, record_class, True)
+    if op.parses:
+        session.in_first_flight.add(statement.sql)
+    return op
+
+
+cdef int write_execution(
+    Session session, Statement statement, QueryOp op, tuple args, int want, int column,
+    object record_class, bint parse,
+) except -1:
+    cdef WriteBuffer out = session.out
+    cdef Py_ssize_t mark = out.length
+    cdef bint ahead = bool(session.riders or session.closes)
+    cdef bytes tail
+    cdef int limit = 0
+    if statement.codec_version != session.codecs.current_version():
+        statement.plan(session)
+    if want == WANT_ROW or want == WANT_VALUE:
+        if statement.locking or statement.row_rule == ROWS_MANY:
+            limit = 1
+        elif statement.row_rule == ROWS_UNKNOWN:
+            limit = 2
+    op.loop = session.loop
+    op.statement = statement
+    op.plan = statement.plan_for(session, record_class)
+    op.want = want
+    op.column = column
+    if want == WANT_ROWS:
+        op.rows = []
+    statement.params.check_count(len(args))
+    try:
+        if ahead:
+            op.program = session.put_ahead(op) + op.program
+        if parse:
+            put_parse(out, statement.name, statement.sql,
+                      statement.description.parameter_oids)
+            put_describe(out, statement.name)
+        put_bind(out, b"", statement, args, -1)
+        tail = <bytes>EXECUTE_SYNC[limit]
+        out.put_raw(PyBytes_AS_STRING(tail), 15)
+    except BaseException:
+        out.length = out.message = mark
+        raise
+    if ahead:
+        session.closes.clear()
+        session.riders.clear()
+    op.step = PyBytes_AS_STRING(op.program)
+    session.submit(op)
+    return 0
+
+
+cdef int put_bind(
+    WriteBuffer out, bytes portal, Statement statement, tuple args, Py_ssize_t element
+) except -1:
+    """Bind: portal and statement name, formats, values, result formats.
+
+    A statement's `bind_head` begins with the zero that ends the portal's name.
+    """
+    out.begin_message(OUT_BIND)
+    if portal:
+        out.put_raw(PyBytes_AS_STRING(portal), len(portal))
+    out.put_raw(PyBytes_AS_STRING(statement.bind_head), len(statement.bind_head))
+    statement.params.encode(out, args, element)
+    out.put_raw(PyBytes_AS_STRING(statement.bind_tail), len(statement.bind_tail))
+    return out.end_message()
+
+
+cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1:
+    """Parse: statement name, query, int16 count and int32 types of parameters."""
+    out.begin_message(OUT_PARSE)
+    out.put_raw(PyBytes_AS_STRING(name), len(name) + 1)
+    out.put_cstring(sql, "the query")
+    out.put_int16(<int>len(oids))
+    for oid in oids:
+        out.put_int32(<int32_t><unsigned int>oid)
+    return out.end_message()
+
+
+cdef int put_describe(WriteBuffer out, bytes name) except -1:
+    out.begin_message(OUT_DESCRIBE)
+    out.put_byte(c"S")
+    out.put_raw(PyBytes_AS_STRING(name), len(name) + 1)
+    return out.end_message()
+
+
+cdef int finish_group(Session session, Op op, bytes program) except -1:
+    """Riders are taken, the program is set, Sync is written: send the operation."""
+    session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
+    session.closes.clear()
+    session.riders.clear()
+    op.loop = session.loop
+    op.program = program
+    op.step = PyBytes_AS_STRING(op.program)
+    return session.submit(op)
+
+
+cdef str tag_of(const unsigned char *data, Py_ssize_t size):
+    """CommandComplete: one zero-terminated string."""
+    return (<const char *>data)[:size].rstrip(b"\0").decode("utf-8", "replace")
+
+
+# -- prepare ------------------------------------------------------------------
+
+
+cdef class PrepareOp(Op):
+    """Parse and Describe of a statement; answers with its Statement.
+
+    The statement is made, and kept or given an owner, when the server is done with it,
+    not when the waiting task comes to run: a task that was cancelled in between would
+    leave a statement on the server that nobody knows of.
+    """
+
+    cdef int on_step(
+        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        if step == STEP_PARSE:
+            self.parsed = True
+        elif step == STEP_PARAMETERS:
+            self.raw_parameters = PyBytes_FromStringAndSize(<const char *>data, size)
+        elif kind == MSG_ROW_DESCRIPTION:
+            self.raw_columns = PyBytes_FromStringAndSize(<const char *>data, size)
+        return 0
+
+    cdef int on_ready(self) except -1:
+        cdef Description description
+        cdef Statement statement
+        cdef Session session = self.session
+        if self.error is not None:
+            if self.parsed:
+                session.close_later(self.name)
+            return Op.on_ready(self)
+        description = parse_description(self.raw_parameters, self.raw_columns or b"")
+        statement = Statement(session, self.sql, self.name, description)
+        if self.keep:
+            _statements.admit(session, statement)
+        elif self.name:
+            statement.owner = session
+        if self.keep or not self.name:
+            _statements.describe(session, self.sql, description)
+        self.resolve(statement)
+        return 0
+
+
+def start_prepare(Session session, str sql, bytes name, bint keep, bint parse=True):
+    """Send Parse, Describe and Sync.
+
+    Args:
+        name: of the statement on the server; empty: the unnamed one.
+        keep: whether the statement goes into the session's cache.
+        parse: False when the statement is known to be on the server already.
+    """
+    cdef WriteBuffer out = session.out
+    cdef PrepareOp op = PrepareOp.__new__(PrepareOp)
+    cdef Py_ssize_t mark = out.length
+    cdef bytes program
+    session.check_open()
+    op.sql = sql
+    op.name = name
+    op.keep = keep
+    try:
+        program = session.put_ahead(op)
+        if parse:
+            put_parse(out, name, sql, ())
+            program += b"P"
+        put_describe(out, name)
+    except BaseException:
+        out.length = out.message = mark
+        raise
+    finish_group(session, op, program + b"tT")
+    return op
+
+
+# -- portals -------------------------------------------------------------------------
+
+
+cdef class PortalOp(QueryOp):
+    """Some rows of a portal; answers (rows, whether these were the last)."""
+
+    cdef int on_step(
+        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        if step == STEP_ROWS:
+            self.exhausted = kind != MSG_PORTAL_SUSPENDED
+            if kind == MSG_COMMAND_COMPLETE:
+                self.status = tag_of(data, size)
+        return 0
+
+    cdef int on_ready(self) except -1:
+        if self.error is None and self.bad is None:
+            self.answer = (self.rows, self.exhausted)
+        return QueryOp.on_ready(self)
+
+
+def start_bind(Session session, Statement statement, bytes portal, tuple args):
+    """Send Bind of a portal, and Sync; its rows are asked for later."""
+    cdef WriteBuffer out = session.out
+    cdef Op op = Op.__new__(Op)
+    cdef Py_ssize_t mark = out.length
+    cdef bytes program
+    check_bindable(session, statement, args)
+    try:
+        program = session.put_ahead(op)
+        put_bind(out, portal, statement, args, -1)
+    except BaseException:
+        out.length = out.message = mark
+        raise
+    finish_group(session, op, program + b"2")
+    return op
+
+
+def start_portal(
+    Session session, Statement statement, bytes portal, args, Py_ssize_t limit,
+    record_class,
+):
+    """Send Execute of a portal for `limit` rows (0: all), its Bind first.
+
+    Args:
+        args: the arguments, or None when the portal is bound already.
+    """
+    cdef WriteBuffer out = session.out
+    cdef PortalOp op = PortalOp.__new__(PortalOp)
+    cdef Py_ssize_t mark = out.length
+    cdef bytes program
+    check_bindable(session, statement, args)
+    op.statement = statement
+    op.plan = statement.plan_for(session, record_class)
+    op.want = WANT_PORTION
+    op.rows = []
+    try:
+        program = session.put_ahead(op)
+        if args is not None:
+            put_bind(out, portal, statement, <tuple>args, -1)
+            program += b"2"
+        out.begin_message(OUT_EXECUTE)
+        out.put_raw(PyBytes_AS_STRING(portal), len(portal) + 1)
+        out.put_int32(<int32_t>limit)
+        out.end_message()
+    except BaseException:
+        out.length = out.message = mark
+        raise
+    finish_group(session, op, program + b"*")
+    return op
+
+
+cdef int check_bindable(Session session, Statement statement, args) except -1:
+    """The session is open, the plan is up to date, the number of arguments is right."""
+    session.check_open()
+    if args is not None:
+        if statement.codec_version != session.codecs.current_version():
+            statement.plan(session)
+        statement.params.check_count(len(args))
+    return 0
+
+
+# -- execute-many --------------------------------------------------------------------
+
+
+cdef class ManyOp(RowsOp):
+    """Bind and Execute for each row of arguments, one Sync: all or nothing.
+
+    The session is held from `start_many` to `finish` or `give_up`, so that nothing of
+    another operation gets into the group.
+    """
+
+    cdef int on_rows(self, ReadBuffer inp) except -1:
+        if self.error is not None:
+            raise ProtocolError("DataRow where none was expected")
+        return self.take_rows(inp)
+
+    cdef int on_step(
+        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        # riders and closed statements answer in front, with kinds of the same set
+        if kind not in b"123CI" or self.error is not None:
+            return refuse_copy(self, kind)
+        return 0
+
+    cdef int on_ready(self) except -1:
+        if self.error is None:
+            self.error = self.bad
+        if self.error is None:
+            self.resolve(self.rows)
+        return Op.on_ready(self)
+
+    def feed(self, rows):
+        """Encode and write rows of arguments from the iterator, about 64 KiB.
+
+        Returns whether there may be more to come. Raises what encoding or the iterator
+        raises; then `give_up` is due.
+        """
+        cdef Session session = self.session
+        cdef WriteBuffer out = session.out
+        cdef Statement statement = self.statement
+        cdef Py_ssize_t begin = out.length
+        cdef bint more = False
+        if self.error is not None or self.outcome != 0:
+            return False
+        try:
+            if not self.sent:
+                self.begin_group()
+            for row in rows:
+                if type(row) is not tuple:
+                    row = row_of_arguments(row, self.element)
+                statement.params.check_count(len(row))
+                put_bind(out, b"", statement, <tuple>row, self.element)
+                out.put_raw(PyBytes_AS_STRING(EXECUTE), 10)
+                self.element += 1
+                if out.length - begin >= CHUNK:
+                    more = True
+                    break
+        except BaseException:
+            out.length = out.message = begin
+            raise
+        if not self.sent:
+            self.sent = True
+            session.closes.clear()
+            session.riders.clear()
+            session.hold(self)
+        session.flush()
+        return more
+
+    cdef int begin_group(self) except -1:
+        """What goes ahead of the first row: riders, and Parse of an unnamed statement."""
+        cdef Statement statement = self.statement
+        self.session.put_ahead(self)
+        if not statement.name:
+            put_parse(self.session.out, b"", statement.sql,
+                      statement.description.parameter_oids)
+        return 0
+
+    def finish(self):
+        """Write Sync; returns what to await: the answer, once everything is executed.
+
+        When the operation has ended already, nothing of the group takes effect.
+        """
+        if self.outcome != 0:
+            self.give_up()
+        else:
+            self._end()
+        return self
+
+    def give_up(self):
+        """Make the whole group fail on the server, whatever of it was sent."""
+        if self.sent and not self.ended and self.session.state != CLOSED:
+            put_parse(self.session.out, b"", GIVE_UP, ())
+            self._end()
+            self.abandon()
+
+    def _end(self):
+        cdef Session session = self.session
+        if self.ended or session is None or session.state == CLOSED:
+            return
+        self.ended = True
+        session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
+        session.release()
+
+
+cdef tuple row_of_arguments(row, Py_ssize_t element):
+    if isinstance(row, (str, bytes, dict)) or not hasattr(row, "__iter__"):
+        raise DataError(
+            f"invalid input in executemany() argument sequence element #{element}: "
+            f"expected a sequence, got {type(row).__name__}"
+        )
+    return tuple(row)
+
+
+def start_many(Session session, Statement statement, bint want_rows, record_class):
+    """Begin an execute-many group; feed it, then `finish` or `give_up`."""
+    cdef ManyOp op = ManyOp.__new__(ManyOp)
+    session.check_open()
+    if statement.codec_version != session.codecs.current_version():
+        statement.plan(session)
+    op.loop = session.loop
+    op.statement = statement
+    op.plan = statement.plan_for(session, record_class)
+    op.rows = [] if want_rows else None
+    op.program = b"~"
+    op.step = PyBytes_AS_STRING(op.program)
+    op.session = session
+    return op
+
+
+# -- simple queries ------------------------------------------------------------------
+
+
+cdef class SimpleOp(Op):
+    """A Query message: one or more statements as text; answers with the last tag."""
+
+    cdef int on_rows(self, ReadBuffer inp) except -1:
+        cdef const unsigned char *body = NULL
+        while inp.next_frame(MSG_DATA_ROW, &body) >= 0:
+            pass
+        return 0
+
+    cdef int on_step(
+        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        if kind == MSG_COMMAND_COMPLETE:
+            self.session.on_tag(data, size)
+            self.status = tag_of(data, size)
+        elif kind == MSG_EMPTY_QUERY_RESPONSE:
+            self.status = ""
+        elif kind != MSG_ROW_DESCRIPTION:
+            return refuse_copy(self, kind)
+        return 0
+
+    cdef int on_error(self, object error) except -1:
+        position = getattr(error, "position", None)
+        if self.prefix and position and position.isdigit():
+            error.position = str(max(int(position) - self.prefix, 1))
+        return Op.on_error(self, error)
+
+    cdef int on_ready(self) except -1:
+        if self.error is None:
+            self.resolve(self.status or "")
+        return Op.on_ready(self)
+
+
+def start_simple(Session session, str sql):
+    """Send a Query message; what waits to ride goes in front of its text."""
+    cdef WriteBuffer out = session.out
+    cdef SimpleOp op = SimpleOp.__new__(SimpleOp)
+    cdef Py_ssize_t mark = out.length
+    cdef str prefix = "".join([rider + "; " for rider in session.riders])
+    session.check_open()
+    try:
+        out.begin_message(OUT_QUERY)
+        out.put_cstring(prefix + sql, "the query")
+        out.end_message()
+    except BaseException:
+        out.length = out.message = mark
+        raise
+    op.loop = session.loop
+    op.prefix = <int>len(prefix)
+    op.riders = tuple(session.riders)
+    session.riders.clear()
+    op.program = b"~"
+    op.step = PyBytes_AS_STRING(op.program)
+    session.submit(op)
+    return op
+
+
+cdef int refuse_copy(Op op, unsigned char kind) except -1:
+    """COPY in a call that has no data for it: end it, or the session would hang.
+
+    COPY OUT is drained. COPY IN is answered with CopyFail; the server has swallowed the
+    Sync that came with the statement, so another one follows. When more was sent behind
+    it, the server takes that for COPY data and nothing can be told apart any more.
+    """
+    cdef Session session = op.session
+    if kind == MSG_COPY_DATA or kind == MSG_COPY_DONE or kind == MSG_COPY_OUT_RESPONSE:
+        return 0
+    if kind != MSG_COPY_IN_RESPONSE or op.next is not None:
+        raise ProtocolError(f"unexpected message {chr(kind)!r} in a query")
+    session.out.begin_message(OUT_COPY_FAIL)
+    session.out.put_cstring(
+        "this call has no data to copy: use copy_to_table()", "the reason"
+    )
+    session.out.end_message()
+    if not isinstance(op, SimpleOp):
+        session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
+    return session.flush()
+
+
+# -- startup and end -----------------------------------------------------------------
+
+
+cdef class StartupOp(Op):
+    """From StartupMessage to the first ReadyForQuery.
+
+    What the server asks for in between is given out by `next_request`, one at a time.
+    """
+
+    def next_request(self):
+        """An awaitable of the next (code, data) of an Authentication message.
+
+        None when the session is ready. Code 0 is AuthenticationOk.
+        """
+        cdef Waiter waiter = Waiter(self.loop)
+        self.asked = waiter
+        self.answer()
+        return waiter
+
+    cdef int answer(self) except -1:
+        cdef Waiter asked = self.asked
+        if asked is None:
+            return 0
+        if self.requests:
+            self.asked = None
+            asked.resolve(self.requests.pop(0))
+        elif self.ready:
+            self.asked = None
+            asked.resolve(None)
+        elif self.outcome != 0:
+            self.asked = None
+            asked.fail(self.error or self.value)
+        return 0
+
+    cdef int settle(self) except -1:
+        return self.answer()
+
+    cdef int on_step(
+        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        cdef Cursor c = cursor_over(data, size)
+        cdef int32_t code
+        if kind == MSG_AUTHENTICATION:
+            code = take_int32(&c)
+            if c.failed:
+                raise ProtocolError("Authentication message without a code")
+            self.requests.append((code, rest_of(&c)))
+            return self.answer()
+        if kind == MSG_BACKEND_KEY_DATA:
+            self.session.backend_pid = take_int32(&c)
+            key = rest_of(&c)
+            if not 4 <= len(key) <= 256 or (self.minor_version < 2 and len(key) != 4):
+                raise ProtocolError(f"BackendKeyData with a key of {len(key)} bytes")
+            self.session.cancel_key = key
+            return 0
+        if kind == MSG_NEGOTIATE_PROTOCOL_VERSION:
+            return self.negotiate(&c)
+        raise ProtocolError(f"unexpected message {chr(kind)!r} during startup")
+
+    cdef int negotiate(self, Cursor *c) except -1:
+        """NegotiateProtocolVersion: int32 version, int32 count of refused options."""
+        cdef int32_t version = take_int32(c)
+        cdef int32_t refused = take_int32(c)
+        cdef int minor = version & 0xFFFF
+        if c.failed or refused or version >> 16 not in (0, 3) or minor > self.minor_version:
+            raise ProtocolError("NegotiateProtocolVersion does not fit what was asked")
+        self.minor_version = minor
+        return 0
+
+    cdef int on_error(self, object error) except -1:
+        self.error = error
+        self.fail(error)
+        return 0
+
+    cdef int on_ready(self) except -1:
+        self.ready = True
+        self.session.opened()
+        self.resolve(None)
+        return self.answer()
+
+
+cdef bytes rest_of(Cursor *c):
+    cdef Py_ssize_t n = cursor_left(c)
+    cdef const unsigned char *data = take_bytes(c, n)
+    return PyBytes_FromStringAndSize(<const char *>data, n)
+
+
+def start_startup(Session session, dict parameters, int minor_version=0):
+    """Send StartupMessage: int32 length, int32 version 3.x, pairs of strings, a zero."""
+    cdef WriteBuffer out = session.out
+    cdef StartupOp op = StartupOp.__new__(StartupOp)
+    cdef Py_ssize_t field = out.length
+    out.put_int32(0)
+    out.put_int32(3 << 16 | minor_version)
+    try:
+        for name, value in parameters.items():
+            out.put_cstring(name, "a startup parameter's name")
+            out.put_cstring(value, f"the startup parameter {name}")
+    except BaseException:
+        out.length = field
+        raise
+    out.put_byte(0)
+    put_uint32(out.data + field, <unsigned int>(out.length - field))
+    op.loop = session.loop
+    op.requests = []
+    op.minor_version = minor_version
+    op.program = b"~"
+    op.step = PyBytes_AS_STRING(op.program)
+    session.submit(op)
+    return op
+
+
+def send_password(Session session, bytes data):
+    """PasswordMessage, SASLInitialResponse or SASLResponse with the body `data`."""
+    session.out.begin_message(OUT_PASSWORD)
+    session.out.put_raw(PyBytes_AS_STRING(data), len(data))
+    session.out.end_message()
+    session.flush_now()
+
+
+def send_terminate(Session session):
+    """Say goodbye; the server closes the connection."""
+    session.out.begin_message(OUT_TERMINATE)
+    session.out.end_message()
+    session.flush_now()

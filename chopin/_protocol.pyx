@@ -1,0 +1,797 @@
+# cython: language_level=3
+"""The session: bytes in, bytes out, and a FIFO of operations between them.
+
+Owns: `Session` (framing, transaction status, parameters, statements, what is in flight),
+`Op` (one operation) and `Statement`.
+Layer L3. Imports L0 - L2. Knows no event loop: `loop` (only `call_soon`), `clock` and
+`write` are handed in, what must be done outside is asked for through the `on_*` methods.
+
+Theory of operation
+    An operation is a group of messages that ends with one Sync. The session keeps the
+    operations in the order in which they were sent; whatever the server says belongs to
+    the first of them until its ReadyForQuery, which takes it off. Sending a second
+    operation before the first has ended is therefore all that pipelining is, and each
+    has its own Sync, so the error of one skips nothing of another.
+
+    An operation says by its program what must come: one letter for each message.
+
+    | letter | message                         |
+    | ------ | ------------------------------- |
+    | 1 2 c  | Parse, Bind, Execute of a rider |
+    | 3      | CloseComplete                   |
+    | P      | ParseComplete of its statement  |
+    | t T    | its description                 |
+    | 2      | BindComplete                    |
+    | *      | rows and what ends them         |
+    | ~      | anything (simple queries, startup, COPY) |
+
+    An ErrorResponse ends the program. Anything else that the program does not expect is
+    a ProtocolError and closes the session: after it, nobody could say whose rows come.
+
+Rules
+- ParameterStatus, NoticeResponse and NotificationResponse never reach an operation.
+- Tasks are woken when a read has been taken in completely, never in the middle of it.
+- What a task does then is written together, in one `write`.
+- `blocked` says that no new operation may be sent: a cancelled one has not ended yet, a
+  cancel request is under way, or the peer does not read. A call waits for its turn.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int32_t, uint32_t
+
+from chopin._buffers cimport ReadBuffer, WriteBuffer
+from chopin._codecs cimport CodecMap
+from chopin._rows cimport Description, ParamPlan, RowPlan
+from chopin._waiter cimport WAITING, Waiter
+from chopin._wire cimport (
+    MSG_BACKEND_KEY_DATA,
+    MSG_BIND_COMPLETE,
+    MSG_CLOSE_COMPLETE,
+    MSG_COMMAND_COMPLETE,
+    MSG_DATA_ROW,
+    MSG_EMPTY_QUERY_RESPONSE,
+    MSG_ERROR_RESPONSE,
+    MSG_NO_DATA,
+    MSG_NOTICE_RESPONSE,
+    MSG_NOTIFICATION_RESPONSE,
+    MSG_PARAMETER_DESCRIPTION,
+    MSG_PARAMETER_STATUS,
+    MSG_PARSE_COMPLETE,
+    MSG_PORTAL_SUSPENDED,
+    MSG_READY_FOR_QUERY,
+    MSG_ROW_DESCRIPTION,
+    OUT_BIND,
+    OUT_CLOSE,
+    OUT_EXECUTE,
+    OUT_PARSE,
+    TXN_BLOCK,
+    TXN_FAILED,
+    TXN_IDLE,
+    TXN_UNKNOWN,
+    Cursor,
+    cursor_left,
+    cursor_over,
+    get_int32,
+    take_byte,
+    take_int32,
+    take_string,
+)
+
+import re
+
+from chopin import _statements
+from chopin.exceptions import (
+    ConnectionDoesNotExistError,
+    InterfaceError,
+    PostgresError,
+    PostgresLogMessage,
+    ProtocolError,
+)
+
+cdef double NEVER = float("inf")
+cdef Py_ssize_t FRAME_LIMIT = 1 << 30          # the server's own limit on a message
+cdef Py_ssize_t STARTING_FRAME_LIMIT = 1 << 16  # before the server has proved itself
+
+# FOR UPDATE, FOR SHARE and their kin, with anything in between: mistaking a literal for
+# them costs parallel query, missing one would lock a row too many.
+cdef object find_locking = re.compile(
+    r"\bfor\b.*\b(?:update|share)\b", re.IGNORECASE | re.DOTALL
+).search
+
+# Commands after which prepared statements cannot be relied on.
+cdef dict TAGS = {
+    b"ALTER": _statements.forget_all,
+    b"DROP": _statements.forget_all,
+    b"DISCARD ALL": _statements.lose_all,
+    b"DEALLOCATE ALL": _statements.lose_all,
+}
+
+
+cdef class Op(Waiter):
+    """One operation: a group of messages up to its ReadyForQuery, and who waits for it."""
+
+    cdef int settle(self) except -1:
+        if self.session is not None and self.session.parsing:
+            self.session.settled.append(self)
+        else:
+            Waiter.settle(self)
+        return 0
+
+    def cancel(self, msg=None):
+        """The waiting task was cancelled: it goes on at once, the operation is dropped."""
+        if not Waiter.cancel(self, msg):
+            return False
+        self.abandon()
+        return True
+
+    cdef int abandon(self) except -1:
+        """Nobody waits any more: drop what comes, and stop the server from making more."""
+        cdef Session session = self.session
+        if session is None or self.abandoned:
+            return 0
+        self.abandoned = True
+        session.abandoned += 1
+        session._update_blocked()
+        if session.head is self:
+            session._cancel_head()
+        return 0
+
+    cdef int on_rows(self, ReadBuffer inp) except -1:
+        """The next frame is a complete DataRow: consume it and those behind it."""
+        raise ProtocolError("DataRow where none was expected")
+
+    cdef int on_message(
+        self, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        """Check a message against the program and take the step."""
+        cdef char step = self.step[0]
+        cdef bint fits
+        if step == STEP_ANY:
+            return self.on_step(step, kind, data, size)
+        if self.error is not None:
+            fits = False
+        elif step == STEP_ROWS or step == STEP_RIDER_END:
+            fits = (
+                kind == MSG_COMMAND_COMPLETE
+                or kind == MSG_EMPTY_QUERY_RESPONSE
+                or (kind == MSG_PORTAL_SUSPENDED and step == STEP_ROWS)
+            )
+        elif step == STEP_COLUMNS:
+            fits = kind == MSG_ROW_DESCRIPTION or kind == MSG_NO_DATA
+        elif step == STEP_PARSE:
+            fits = kind == MSG_PARSE_COMPLETE
+        else:
+            fits = kind == <unsigned char>step and step != STEP_DONE
+        if not fits:
+            if kind in b"GHWdc":
+                return self.on_copy(kind)
+            raise ProtocolError(unexpected(kind, step))
+        self.step += 1
+        if kind == MSG_COMMAND_COMPLETE:
+            self.session.on_tag(data, size)
+        if step != STEP_BIND and step != STEP_CLOSE and step != STEP_RIDER_PARSE:
+            self.on_step(step, kind, data, size)
+        return 0
+
+    cdef int on_step(
+        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        """A step with content: P t T * or, in a program of ~, any message."""
+        return 0
+
+    cdef int on_copy(self, unsigned char kind) except -1:
+        """A message of COPY where the program has none."""
+        raise ProtocolError(unexpected(kind, self.step[0]))
+
+    cdef int on_error(self, object error) except -1:
+        """ErrorResponse: the rest of the group is skipped by the server."""
+        if self.error is None or isinstance(error, PostgresError):
+            self.error = error
+        return 0
+
+    cdef int on_ready(self) except -1:
+        """ReadyForQuery: the end."""
+        if self.error is not None:
+            self.fail(self.error)
+            self.error = None
+        else:
+            self.resolve(None)
+        return 0
+
+
+cdef object unexpected(unsigned char kind, char step):
+    wanted = "ReadyForQuery" if step == STEP_DONE else f"the reply for step {chr(step)!r}"
+    return f"unexpected message {chr(kind)!r} where {wanted} was due"
+
+
+cdef class Statement:
+    """A statement of one session: its name on the server, and how its values travel.
+
+    `row_rule` is what has been seen of its results. A limit in Execute switches parallel
+    query off on the server, and no limit would fetch a whole table for one row, so a
+    statement asked for one row runs with limit 2 at first; one that ended with at most
+    one row runs without a limit from then on, one that had more keeps limit 1. A locking
+    SELECT always has limit 1.
+    """
+
+    def __init__(
+        self, Session session, str sql, bytes name, Description description,
+    ):
+        self.sql = sql
+        self.name = name
+        self.description = description
+        self.used = True
+        self.row_rule = ROWS_UNKNOWN
+        self.locking = find_locking(sql) is not None
+        self.plan(session)
+
+    def __del__(self):
+        if self.owner is not None and not self.closed:
+            self.owner.close_later(self.name)
+
+    cdef int plan(self, Session session) except -1:
+        """Resolve the codecs, again when the session's codecs have changed."""
+        self.params = ParamPlan(self.description, session.codecs)
+        self.rows = RowPlan(self.description, session.codecs, session.record_class)
+        self.codec_version = session.codecs.current_version()
+        self.bind_head = b"\0" + self.name + b"\0" + self.params.formats
+        self.bind_tail = self.rows.formats
+        self.other_plans = None
+        return 0
+
+    cdef RowPlan plan_for(self, Session session, object record_class):
+        cdef RowPlan plan
+        if record_class is None or record_class is session.record_class:
+            return self.rows
+        if self.other_plans is None:
+            self.other_plans = {}
+        plan = self.other_plans.get(record_class)
+        if plan is None:
+            plan = RowPlan(self.description, session.codecs, record_class)
+            self.other_plans[record_class] = plan
+        return plan
+
+
+cdef class Session:
+    """One connection to a server, without the connection.
+
+    Args:
+        loop: has `call_soon(callback, *args, context=None)`.
+        clock: returns seconds; `Op` deadlines are in its time.
+        codecs: the codec table of this session.
+        record_class: class of rows where a call names none.
+        descriptions: SQL -> Description, shared by the sessions of a pool.
+    """
+
+    def __init__(self, loop, clock, CodecMap codecs, record_class, dict descriptions):
+        self.loop = loop
+        self.clock = clock
+        self.codecs = codecs
+        self.record_class = record_class
+        self.descriptions = descriptions
+        self.out = WriteBuffer()
+        self.inp = ReadBuffer()
+        self.settled = []
+        self.frame_limit = STARTING_FRAME_LIMIT
+        self.state = STARTING
+        self.txn = TXN_UNKNOWN
+        self.parameters = {}
+        self.cancel_key = b""
+        self.blocked = True
+        self.unblock_waiters = []
+        self.writable_waiters = []
+        self.next_deadline = NEVER
+        self.statements = {}
+        self.preparing = {}
+        self.in_first_flight = set()
+        self.closes = []
+        self.riders = []
+        self.statement_cache_size = 100
+        self.statement_size_limit = 15360
+
+    # -- what is asked of the layer above ----------------------------------------------
+
+    def on_notice(self, message):
+        """A NoticeResponse, as PostgresLogMessage."""
+
+    def on_notification(self, pid, channel, payload):
+        """A NotificationResponse."""
+
+    def on_cancel_needed(self):
+        """Send a CancelRequest; call `cancel_ended` when its socket is closed."""
+
+    def on_deadline(self, when):
+        """Call `expire` at clock time `when`; an earlier order is void."""
+
+    def on_broken(self):
+        """Abort the transport: the peer broke the protocol."""
+
+    # -- bytes in ----------------------------------------------------------------------
+
+    def get_buffer(self, sizehint):
+        """Memory for the next read."""
+        return self.inp.room()
+
+    def buffer_updated(self, Py_ssize_t n):
+        """`n` bytes have arrived in what `get_buffer` gave."""
+        self.inp.received(n)
+        self.parsing = True
+        try:
+            self._frames()
+        except BaseException as error:
+            self.break_off(error)
+            if not isinstance(error, Exception):
+                self.parsing = False
+                raise
+        if self.settled:
+            self._wake()
+        else:
+            self.parsing = False
+        if self.head is None:
+            self.inp.shrink()
+
+    def feed(self, data):
+        """Take `data` in, as if it had been read."""
+        cdef Py_ssize_t done = 0, n
+        while done < len(data) and self.state != CLOSED:
+            view = self.get_buffer(-1)
+            n = min(len(view), len(data) - done)
+            view[:n] = data[done:done + n]
+            self.buffer_updated(n)
+            done += n
+
+    cdef int _frames(self) except -1:
+        """Work off every complete frame: type byte, int32 length with itself, body."""
+        cdef ReadBuffer inp = self.inp
+        cdef const unsigned char *frame
+        cdef Py_ssize_t have
+        cdef int32_t length
+        while True:
+            have = inp.end - inp.start
+            if have < 5:
+                inp.wanted = 0
+                return 0
+            frame = inp.data + inp.start
+            length = get_int32(frame + 1)
+            if length < 4 or length > self.frame_limit:
+                raise ProtocolError(
+                    f"message {chr(frame[0])!r} says a length of {length}, allowed are "
+                    f"4 to {self.frame_limit}"
+                )
+            if have - 1 < length:
+                inp.wanted = <Py_ssize_t>length + 1
+                return 0
+            if frame[0] == MSG_DATA_ROW and self.head is not None:
+                self.head.on_rows(inp)
+                continue
+            inp.start += <Py_ssize_t>length + 1
+            self._message(frame[0], frame + 5, length - 4)
+            if self.state == CLOSED:
+                return 0
+
+    cdef int _message(
+        self, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        if kind == MSG_READY_FOR_QUERY:
+            return self._ready(data, size)
+        if kind == MSG_ERROR_RESPONSE:
+            return self._error(data, size)
+        if kind == MSG_PARAMETER_STATUS:
+            return self._parameter(data, size)
+        if kind == MSG_NOTICE_RESPONSE:
+            self.on_notice(PostgresLogMessage.new(parse_fields(data, size)))
+            return 0
+        if kind == MSG_NOTIFICATION_RESPONSE:
+            return self._notification(data, size)
+        if self.head is None:
+            raise ProtocolError(f"message {chr(kind)!r} while nothing was asked")
+        return self.head.on_message(kind, data, size)
+
+    cdef int _ready(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """ReadyForQuery: one byte, I (idle), T (in a block) or E (in a failed block)."""
+        cdef Op op = self.head
+        if size != 1 or data[0] not in (TXN_IDLE, TXN_BLOCK, TXN_FAILED):
+            raise ProtocolError("ReadyForQuery with an unknown transaction status")
+        if op is None:
+            raise ProtocolError("ReadyForQuery while nothing was asked")
+        if op.error is None and op.step[0] not in (STEP_DONE, STEP_ANY):
+            raise ProtocolError(unexpected(MSG_READY_FOR_QUERY, op.step[0]))
+        self.txn = data[0]
+        self.head = op.next
+        op.next = None
+        if self.head is None:
+            self.tail = None
+        op.on_ready()
+        op.session = None
+        if op.abandoned:
+            self.abandoned -= 1
+            self._update_blocked()
+        if self.head is not None and self.head.abandoned:
+            self._cancel_head()
+        return 0
+
+    cdef int _error(self, const unsigned char *data, Py_ssize_t size) except -1:
+        error = PostgresError.new(parse_fields(data, size))
+        if getattr(error, "severity_en", None) in ("FATAL", "PANIC"):
+            self.last_fatal = error
+        if self.head is not None:
+            self.head.on_error(error)
+        elif self.last_fatal is None:
+            # nothing was asked, so nobody can be told; what follows cannot be trusted
+            raise ProtocolError(f"ErrorResponse while nothing was asked: {error}")
+        return 0
+
+    cdef int _parameter(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """ParameterStatus: two zero-terminated strings, name and value."""
+        cdef Cursor c = cursor_over(data, size)
+        cdef str name = decode_string(&c), value = decode_string(&c)
+        if c.failed or cursor_left(&c):
+            raise ProtocolError("ParameterStatus is not a name and a value")
+        before = self.parameters.get(name)
+        self.parameters[name] = value
+        if before is None or before == value:
+            return 0
+        if name == "search_path":
+            _statements.forget_all(self)
+        elif name == "client_encoding" and value.upper() not in ("UTF8", "UNICODE"):
+            raise InterfaceError(
+                f"client_encoding was changed to {value}: only UTF8 is supported, "
+                "values would be misread; remove the SET that did it"
+            )
+        return 0
+
+    cdef int _notification(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """NotificationResponse: int32 process id, then channel and payload as strings."""
+        cdef Cursor c = cursor_over(data, size)
+        cdef int32_t pid = take_int32(&c)
+        cdef str channel = decode_string(&c), payload = decode_string(&c)
+        if c.failed or cursor_left(&c):
+            raise ProtocolError("NotificationResponse is cut short")
+        self.on_notification(pid, channel, payload)
+        return 0
+
+    cdef int on_tag(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """CommandComplete: see whether the command made prepared statements stale.
+
+        The first letters tell almost always that it did not.
+        """
+        cdef bytes tag
+        if size < 5 or not (
+            (data[0] == c"A" and data[1] == c"L")
+            or (data[0] == c"D" and data[2] != c"L")
+        ):
+            return 0
+        tag = PyBytes_FromStringAndSize(<const char *>data, size).rstrip(b"\0")
+        action = TAGS.get(tag) or TAGS.get(tag.split(b" ")[0])
+        if action is not None:
+            action(self)
+        return 0
+
+    cdef int _wake(self) except -1:
+        """Run the tasks whose operations have ended; write what they ask together."""
+        cdef list settled
+        cdef Op op
+        cdef Py_ssize_t i
+        try:
+            while self.settled:
+                settled, self.settled = self.settled, []
+                for i in range(len(settled)):
+                    op = settled[i]
+                    try:
+                        op.wake()
+                    except BaseException:
+                        self.settled = settled[i + 1:] + self.settled
+                        raise
+        finally:
+            self.parsing = False
+            for op in self.settled:
+                Waiter.settle(op)
+            self.settled = []
+            self.flush()
+        return 0
+
+    # -- bytes out ---------------------------------------------------------------------
+
+    def connected(self, write):
+        """The transport is there: `write` takes bytes."""
+        self.write = write
+
+    cdef int submit(self, Op op) except -1:
+        """The operation's messages are in `out`: enter it into the FIFO and send them.
+
+        At once when nothing is in flight; otherwise with whatever else this turn of the
+        loop brings, in one write.
+        """
+        op.session = self
+        if self.head is None:
+            self.head = self.tail = op
+            if not self.parsing:
+                self.flush()
+            return 0
+        self.tail.next = op
+        self.tail = op
+        if not self.parsing and not self.flush_scheduled:
+            self.flush_scheduled = True
+            self.loop.call_soon(self.flush_now)
+        return 0
+
+    cdef int hold(self, Op op) except -1:
+        """Enter an operation whose messages are written in parts; until `release`."""
+        op.session = self
+        if self.head is None:
+            self.head = op
+        else:
+            self.tail.next = op
+        self.tail = op
+        self.held = True
+        return self._update_blocked()
+
+    cdef int release(self) except -1:
+        """The last part is in `out`."""
+        self.held = False
+        self.flush()
+        return self._update_blocked()
+
+    def flush_now(self):
+        """Write what has been gathered."""
+        self.flush_scheduled = False
+        self.flush()
+
+    cdef int flush(self) except -1:
+        if self.out.length and self.write is not None:
+            self.write(self.out.take())
+        return 0
+
+    def pause_writing(self):
+        """The transport holds more than it likes: send nothing new."""
+        self.paused = True
+        self._update_blocked()
+
+    def resume_writing(self):
+        """The transport has room again."""
+        self.paused = False
+        self._update_blocked()
+
+    cdef bytes put_ahead(self, Op op):
+        """Write what rides ahead of a group; returns its part of the program.
+
+        Close messages of dropped statements, then BEGIN, SAVEPOINT and the like. Being in
+        the group, the failure of a rider skips the statement, which would otherwise run
+        outside of its transaction.
+        """
+        cdef WriteBuffer out = self.out
+        cdef bytes program = b""
+        for name in self.closes:
+            out.begin_message(OUT_CLOSE)
+            out.put_byte(c"S")
+            out.put_raw(PyBytes_AS_STRING(name), len(name) + 1)
+            out.end_message()
+            program += b"3"
+        for sql in self.riders:
+            out.begin_message(OUT_PARSE)
+            out.put_byte(0)
+            out.put_cstring(sql, "the query")
+            out.put_int16(0)
+            out.end_message()
+            out.begin_message(OUT_BIND)
+            out.put_raw(b"\0\0\0\0\0\0\0\0", 8)
+            out.end_message()
+            out.begin_message(OUT_EXECUTE)
+            out.put_raw(b"\0\0\0\0\0", 5)
+            out.end_message()
+            program += b"12c"
+        if self.riders:
+            op.riders = tuple(self.riders)
+        return program
+
+    # -- being open, blocked, closed ---------------------------------------------------
+
+    cdef int check_open(self) except -1:
+        if self.state == OPEN:
+            return 0
+        raise InterfaceError("connection is closed") from self.closed_by
+
+    def ensure_open(self):
+        """InterfaceError unless the session can take operations."""
+        self.check_open()
+
+    def opened(self):
+        """Startup is complete."""
+        self.state = OPEN
+        self.frame_limit = FRAME_LIMIT
+        self._update_blocked()
+
+    cdef int _update_blocked(self) except -1:
+        cdef list waiters
+        if self.writable_waiters and (not self.paused or self.state == CLOSED):
+            waiters, self.writable_waiters = self.writable_waiters, []
+            for waiter in waiters:
+                (<Waiter>waiter).resolve(None)
+        self.blocked = (
+            self.abandoned > 0 or self.cancelling > 0 or self.paused or self.held
+            or self.state != OPEN
+        )
+        if self.unblock_waiters and (
+            not self.blocked or (self.state != OPEN and not self.is_draining)
+        ):
+            waiters, self.unblock_waiters = self.unblock_waiters, []
+            for waiter in waiters:
+                (<Waiter>waiter).resolve(None)
+        return 0
+
+    def wait_writable(self):
+        """An awaitable that ends when the transport has room, or on the end."""
+        cdef Waiter waiter = Waiter(self.loop)
+        if self.paused and self.state != CLOSED:
+            self.writable_waiters.append(waiter)
+        else:
+            waiter.resolve(None)
+        return waiter
+
+    @property
+    def is_open(self):
+        """Whether the session takes operations, now or when their turn comes."""
+        return self.state == OPEN
+
+    @property
+    def is_draining(self):
+        """Whether a cancelled operation or a cancel request has not ended yet."""
+        return self.state != CLOSED and (self.abandoned > 0 or self.cancelling > 0)
+
+    def wait_unblocked(self):
+        """An awaitable that ends when `blocked` may have become false, or on the end."""
+        cdef Waiter waiter = Waiter(self.loop)
+        if self.blocked and (self.is_draining or self.state == OPEN):
+            self.unblock_waiters.append(waiter)
+        else:
+            waiter.resolve(None)
+        return waiter
+
+    cdef int _cancel_head(self) except -1:
+        """Ask for a CancelRequest; those behind the head may be hit by it if it is late."""
+        cdef Op op = self.head
+        if op.cancel_sent:
+            return 0
+        op.cancel_sent = True
+        op = op.next
+        while op is not None:
+            op.bystander = True
+            op = op.next
+        self.cancelling += 1
+        self._update_blocked()
+        self.on_cancel_needed()
+        return 0
+
+    def cancel_ended(self):
+        """The server has closed the socket of a cancel request, or that failed."""
+        self.cancelling -= 1
+        self._update_blocked()
+
+    def drop_all(self, error):
+        """Fail whatever is in flight with `error`, and stop the server's work on it."""
+        cdef Op op = self.head
+        while op is not None:
+            op.fail(error)
+            op.abandon()
+            op = op.next
+
+    def begin_closing(self):
+        """Take no new operations."""
+        if self.state != CLOSED:
+            self.state = CLOSING
+            self._update_blocked()
+
+    def break_off(self, error):
+        """The peer broke the protocol, or we did: end the session with `error`."""
+        if self.state == CLOSED:
+            return
+        self._end(error, error)
+        self.on_broken()
+
+    def lost(self, error):
+        """The transport is gone; what was in flight fails."""
+        cdef object reason
+        if self.state == CLOSED:
+            return
+        reason = self.last_fatal if self.last_fatal is not None else error
+        text = "connection was closed in the middle of operation"
+        if self.last_fatal is not None:
+            text += f": {self.last_fatal.args[0] if self.last_fatal.args else ''}"
+        failure = ConnectionDoesNotExistError(text)
+        failure.__cause__ = reason
+        self._end(failure, reason)
+
+    def _end(self, failure, reason):
+        cdef Op op
+        self.state = CLOSED
+        self.closed_by = reason
+        while self.head is not None:
+            op = self.head
+            self.head = op.next
+            op.next = None
+            op.fail(failure)
+            op.session = None
+        self.tail = None
+        self.held = False
+        self.abandoned = 0
+        self._update_blocked()
+
+    # -- deadlines ---------------------------------------------------------------------
+
+    cdef int set_deadline(self, Op op, double deadline) except -1:
+        """Fail `op` with TimeoutError at `deadline`; one timer serves the session."""
+        op.deadline = deadline
+        if deadline < self.next_deadline:
+            self.next_deadline = deadline
+            self.on_deadline(deadline)
+        return 0
+
+    def expire(self):
+        """Fail the operations whose deadline has passed; order the next call."""
+        cdef double now = self.clock()
+        cdef double earliest = NEVER
+        cdef Op op = self.head
+        while op is not None:
+            if op.deadline and op.outcome == WAITING:
+                if op.deadline <= now:
+                    op.fail(TimeoutError())
+                    op.abandon()
+                elif op.deadline < earliest:
+                    earliest = op.deadline
+            op = op.next
+        self.next_deadline = earliest
+        if earliest != NEVER:
+            self.on_deadline(earliest)
+
+    # -- transactions ------------------------------------------------------------------
+
+    @property
+    def transaction_status(self):
+        """The last ReadyForQuery's status: "I", "T" or "E"; "" before the first."""
+        return chr(self.txn) if self.txn else ""
+
+    @property
+    def in_flight(self):
+        """Whether an operation has not ended yet."""
+        return self.head is not None
+
+    def add_rider(self, str sql):
+        """Send `sql` ahead of the next statement, in its group."""
+        self.riders.append(sql)
+
+    @property
+    def pending_riders(self):
+        """The statements that wait for something to ride on; a copy."""
+        return list(self.riders)
+
+    def drop_riders(self, Py_ssize_t keep):
+        """Forget all riders but the first `keep`."""
+        del self.riders[keep:]
+
+    def close_later(self, bytes name):
+        """Close the statement `name` ahead of the next group."""
+        if name:
+            self.closes.append(name)
+
+
+cdef str decode_string(Cursor *c):
+    cdef Py_ssize_t size = 0
+    cdef const char *text = take_string(c, &size)
+    return "" if text is NULL else text[:size].decode("utf-8", "replace")
+
+
+cdef dict parse_fields(const unsigned char *data, Py_ssize_t size):
+    """ErrorResponse and NoticeResponse: a byte and a string for each field, then zero.
+
+    Unknown, missing and repeated fields are fine (of the repeated the last counts);
+    what is cut short is taken as far as it goes: an error must not hide behind another.
+    """
+    cdef Cursor c = cursor_over(data, size)
+    cdef dict fields = {}
+    cdef unsigned char code = take_byte(&c)
+    while code and not c.failed:
+        value = decode_string(&c)
+        if not c.failed:
+            fields[chr(code)] = value
+        code = take_byte(&c)
+    return fields

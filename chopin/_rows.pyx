@@ -1,0 +1,357 @@
+# cython: language_level=3
+"""Plans: how the parameters and the rows of one statement travel.
+
+Owns: `Description` (what the server said of a statement), `RowPlan` and `ParamPlan`
+(which function handles which value), and through _record.c the type `Record`.
+Layer L2. Imports L0 - L2.
+
+Rules
+- Everything that can be known once per statement is resolved here; per row only a C
+  array of (function, codec) is walked.
+- Counts and lengths come from the other side: a row must have exactly the described
+  number of fields, every field must lie within its message, and nothing may be left
+  over. A violation is a ProtocolError, which closes the session; a value that a codec
+  cannot decode is a DataError, which loses the result only.
+- An argument that cannot be encoded raises DataError that names it; the caller drops
+  what was written of the message.
+"""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int32_t, uint32_t
+
+from chopin._buffers cimport WriteBuffer
+from chopin._codecbase cimport Codec
+from chopin._codecs cimport CodecMap
+from chopin._wire cimport (
+    FORMAT_BINARY,
+    Cursor,
+    cursor_left,
+    cursor_over,
+    get_int32,
+    get_uint16,
+    take_string,
+    take_uint16,
+    take_uint32,
+)
+
+from chopin._codecbase import ElementError
+from chopin.exceptions import DataError, InterfaceError, ProtocolError
+
+cdef extern from "_record.h":
+    int record_setup(object restore) except -1
+    object record_names_new(tuple names)
+    object record_new(PyTypeObject *type, object names, Py_ssize_t size)
+    void record_track(object record)
+    PyTypeObject Record_Type
+
+cdef extern from *:
+    """
+    #define SET_RECORD_ITEM(record, i, value) (RECORD_ITEM(record, i) = (value))
+    /* Hand on the exception that a C call has set: Cython sees NULL and propagates. */
+    static inline PyObject *chopin_propagate(void) { return NULL; }
+    static inline PyObject *chopin_none(void) { return Py_NewRef(Py_None); }
+    """
+    void SET_RECORD_ITEM(object record, Py_ssize_t i, PyObject *value)
+    object propagate "chopin_propagate"()
+    PyObject *new_none "chopin_none"()
+
+cdef int REPR_LENGTH = 40  # of a refused argument; longer ones are cut
+
+
+# -- Record --------------------------------------------------------------------------
+
+
+def restore_record(cls, tuple names, tuple values):
+    """Make a row again from what pickle kept of it."""
+    cdef Py_ssize_t i
+    if len(names) != len(values):
+        raise ValueError("a record needs as many values as names")
+    record = record_new(<PyTypeObject *>cls, record_names_new(names), len(values))
+    for i in range(len(values)):
+        value = values[i]
+        Py_INCREF(value)
+        SET_RECORD_ITEM(record, i, <PyObject *>value)
+    record_track(record)
+    return record
+
+
+record_setup(restore_record)
+Record = <object>(<PyObject *>&Record_Type)
+
+
+def check_record_class(cls):
+    """Refuse what cannot be a `record_class`; returns the class."""
+    if not isinstance(cls, type) or not issubclass(cls, Record):
+        raise InterfaceError(
+            "record_class is expected to be a subclass of chopin.Record, got "
+            f"{cls!r}"
+        )
+    if cls.__new__ is not Record.__new__ or cls.__init__ is not Record.__init__:
+        raise InterfaceError("record_class must not redefine __new__ or __init__")
+    return cls
+
+
+# -- what the server says of a statement ---------------------------------------------
+
+
+cdef class Column:
+    """One column of a result, as RowDescription has it."""
+
+
+cdef class Description:
+    """Parameter types and columns of a statement; immutable, shared by sessions."""
+
+
+cdef Description parse_description(bytes parameters, bytes columns):
+    """Parse the bodies of ParameterDescription and RowDescription (empty: no rows).
+
+    ParameterDescription: int16 count, then an int32 OID each. RowDescription: int16
+    count, then per column: zero-terminated name, int32 table OID, int16 attribute
+    number, int32 type OID, int16 type size, int32 type modifier, int16 format.
+    Raises ProtocolError when counts and sizes do not agree.
+    Source: PostgreSQL documentation, "Message Formats".
+    """
+    cdef Description description = Description.__new__(Description)
+    cdef Cursor c = cursor_over(parameters, len(parameters))
+    cdef int i
+    cdef int count = take_uint16(&c)
+    if cursor_left(&c) != count * 4:
+        raise ProtocolError(
+            f"ParameterDescription says {count} parameters and has "
+            f"{cursor_left(&c)} bytes of them"
+        )
+    description.raw_parameters = parameters
+    description.raw_columns = columns
+    description.parameter_oids = tuple([take_uint32(&c) for i in range(count)])
+    description.columns = parse_columns(columns) if columns else ()
+    return description
+
+
+cdef tuple parse_columns(bytes data):
+    cdef Cursor c = cursor_over(data, len(data))
+    cdef Column column
+    cdef Py_ssize_t length = 0
+    cdef const char *name
+    cdef int i
+    cdef int count = take_uint16(&c)
+    cdef list columns = []
+    for i in range(count):
+        column = Column.__new__(Column)
+        name = take_string(&c, &length)
+        if name is not NULL:
+            column.name = name[:length].decode("utf-8", "replace")
+        column.table_oid = take_uint32(&c)
+        column.attribute_number = take_uint16(&c)
+        column.type_oid = take_uint32(&c)
+        column.type_size = take_uint16(&c)
+        column.type_modifier = <int32_t>take_uint32(&c)
+        take_uint16(&c)
+        if c.failed:
+            raise ProtocolError(f"RowDescription ends within column {i + 1}")
+        columns.append(column)
+    if cursor_left(&c):
+        raise ProtocolError("RowDescription has bytes after its last column")
+    return tuple(columns)
+
+
+cdef bytes format_section(tuple codecs):
+    """A count and codes of formats: int16 1 and the one code when all agree."""
+    cdef bytearray out = bytearray()
+    cdef set formats = {(<Codec>codec).format for codec in codecs}
+    if len(formats) <= 1:
+        code = formats.pop() if formats else FORMAT_BINARY
+        return b"\0\1" + (<int>code).to_bytes(2, "big")
+    out += len(codecs).to_bytes(2, "big")
+    for codec in codecs:
+        out += (<Codec>codec).format.to_bytes(2, "big")
+    return bytes(out)
+
+
+# -- rows ----------------------------------------------------------------------------
+
+
+cdef class RowPlan:
+    """How DataRow messages of one statement become rows of one class."""
+
+    def __init__(self, Description description, CodecMap codecs, record_class=Record):
+        cdef Py_ssize_t i
+        cdef Codec codec
+        self.record_class = record_class
+        self.keys = tuple([(<Column>column).name for column in description.columns])
+        self.names = record_names_new(self.keys)
+        self.codecs = tuple(
+            [codecs.get((<Column>column).type_oid) for column in description.columns]
+        )
+        self.formats = format_section(self.codecs)
+        self.size = <int>len(self.codecs)
+        self.fields = <Field *>PyMem_Malloc(max(self.size, 1) * sizeof(Field))
+        if self.fields is NULL:
+            raise MemoryError
+        self.tracked = record_class is not Record
+        for i in range(self.size):
+            codec = self.codecs[i]
+            # The row loop keeps the codec alive by self.codecs, so it calls the function
+            # without counting a reference for every field.
+            self.fields[i].decode = <field_fn><void *>codec.decode
+            self.fields[i].codec = <PyObject *>codec
+            if not codec.atomic:
+                self.tracked = True
+
+    def __dealloc__(self):
+        PyMem_Free(self.fields)
+
+    cdef object decode_row(self, const unsigned char *data, Py_ssize_t size):
+        """One row from the body of a DataRow.
+
+        Layout: int16 count of fields; per field int32 length, -1 for NULL, and as many
+        bytes. Raises ProtocolError when that does not agree with the description or
+        with the message, whatever a decoder raises otherwise.
+        Source: PostgreSQL documentation, "Message Formats", DataRow.
+        """
+        cdef const unsigned char *end = data + size
+        cdef Field *field = self.fields
+        cdef PyObject *value
+        cdef int32_t length
+        cdef int i
+        if size < 2 or get_uint16(data) != self.size:
+            raise self.wrong_count(data, size)
+        data += 2
+        record = record_new(<PyTypeObject *>self.record_class, self.names, self.size)
+        for i in range(self.size):
+            if end - data < 4:
+                raise field_outside(i)
+            length = get_int32(data)
+            data += 4
+            if length < 0:
+                if length != -1:
+                    raise field_outside(i)
+                SET_RECORD_ITEM(record, i, new_none())
+                continue
+            if length > end - data:
+                raise field_outside(i)
+            value = field[i].decode(field[i].codec, data, length)
+            if value is NULL:
+                return self._explain(i)
+            SET_RECORD_ITEM(record, i, value)
+            data += length
+        if data != end:
+            raise ProtocolError("DataRow has bytes after its last field")
+        if self.tracked:
+            record_track(record)
+        return record
+
+    cdef object decode_one(self, const unsigned char *data, Py_ssize_t size, int column):
+        """The value of one column from the body of a DataRow; the others are skipped."""
+        cdef const unsigned char *end = data + size
+        cdef PyObject *value
+        cdef int32_t length
+        cdef int i
+        if size < 2 or get_uint16(data) != self.size:
+            raise self.wrong_count(data, size)
+        data += 2
+        result = None
+        for i in range(self.size):
+            if end - data < 4:
+                raise field_outside(i)
+            length = get_int32(data)
+            data += 4
+            if length < -1 or length > end - data:
+                raise field_outside(i)
+            if length == -1:
+                continue
+            if i == column:
+                value = self.fields[i].decode(self.fields[i].codec, data, length)
+                if value is NULL:
+                    return self._explain(i)
+                result = <object>value
+                Py_DECREF(result)  # the decoder's own reference
+            data += length
+        if data != end:
+            raise ProtocolError("DataRow has bytes after its last field")
+        return result
+
+    cdef object _explain(self, int column):
+        """Propagate a decoder's exception with a note that names the column."""
+        try:
+            return propagate()
+        except Exception as error:
+            error.add_note(
+                f"in column {self.keys[column]!r} (number {column + 1}) of type "
+                f"{(<Codec>self.codecs[column]).name}"
+            )
+            raise
+
+    cdef object wrong_count(self, const unsigned char *data, Py_ssize_t size):
+        got = "no count" if size < 2 else f"{get_uint16(data)} fields"
+        return ProtocolError(f"DataRow has {got} where {self.size} were described")
+
+
+cdef object field_outside(int column):
+    return ProtocolError(f"field {column + 1} of DataRow does not lie within its message")
+
+
+# -- parameters ----------------------------------------------------------------------
+
+
+cdef class ParamPlan:
+    """How the arguments of one statement become the values of a Bind message."""
+
+    def __init__(self, Description description, CodecMap codecs):
+        self.codecs = tuple(
+            [codecs.get(<uint32_t>oid) for oid in description.parameter_oids]
+        )
+        self.size = <int>len(self.codecs)
+        self.formats = format_section(self.codecs) + self.size.to_bytes(2, "big")
+
+    cdef int check_count(self, Py_ssize_t count) except -1:
+        """InterfaceError unless exactly the described number of arguments is there."""
+        if count == self.size:
+            return 0
+        raise InterfaceError(
+            f"the server expects {self.size} argument{'' if self.size == 1 else 's'} "
+            f"for this query, {count} {'was' if count == 1 else 'were'} passed",
+            hint="Compare the placeholders of the query with the arguments that were "
+            "passed."
+            if self.size
+            else "Only SELECT, INSERT, UPDATE, DELETE, MERGE and VALUES take "
+            "parameters, written $1, $2, ...; other statements take none.",
+        )
+
+    cdef int encode(self, WriteBuffer out, tuple args, Py_ssize_t element) except -1:
+        """Append the values: per argument int32 length (-1 for NULL) and the bytes.
+
+        `element` is the position in a sequence of argument rows, or -1. Raises DataError
+        that names the argument; what was appended so far is the caller's to drop.
+        """
+        cdef Codec codec
+        cdef int i = 0
+        for arg in args:
+            if arg is None:
+                out.put_int32(-1)
+            else:
+                codec = <Codec>self.codecs[i]
+                try:
+                    codec.encode(codec, out, arg)
+                except Exception as error:
+                    raise refused(codec, arg, i + 1, element, error) from error
+            i += 1
+        return 0
+
+
+cdef object refused(Codec codec, object arg, int number, Py_ssize_t element, error):
+    """The DataError for an argument that cannot be encoded."""
+    path = ""
+    if isinstance(error, ElementError):
+        path, arg = error.path, error.value
+    try:
+        text = repr(arg)
+    except Exception:
+        text = object.__repr__(arg)  # an int of 5,000 digits, or a __repr__ that fails
+    if len(text) > REPR_LENGTH:
+        text = text[:REPR_LENGTH] + "..."
+    where = f"${number}{path}"
+    if element >= 0:
+        where += f" in element #{element} of executemany() sequence"
+    return DataError(f"invalid input for query argument {where}: {text} ({error})")

@@ -1,0 +1,123 @@
+"""Which prepared statements a session keeps: admission, eviction, invalidation.
+
+Owns: the policy over a session's `statements` (SQL -> Statement), and the names that
+statements have on the server.
+Layer L3. Imports nothing. Called on a miss of the cache, never on a hit.
+
+Rules
+- A name is a digest of the SQL text: every session that prepares the same text uses the
+  same name, so a pooler that hands a session another server finds the statement there,
+  and logs agree.
+- Nothing here costs a round trip: a statement that goes is closed by a message that
+  rides ahead of the session's next group.
+- Eviction is second chance: a hit sets one bit, which is cheaper than moving an entry,
+  and the oldest statement that was not used since it was last looked at goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from typing import Protocol
+
+
+class CachedStatement(Protocol):
+    """What the policy needs to know of a statement."""
+
+    sql: str
+    name: bytes
+    used: bool
+    cached: bool
+    closed: bool
+
+
+class Cache(Protocol):
+    """What the policy needs to know of a session."""
+
+    statements: dict[str, CachedStatement]
+    descriptions: dict[str, object]
+    statement_cache_size: int
+    statement_size_limit: int
+
+    def close_later(self, name: bytes) -> None: ...
+
+
+# A service has some hundred statements; one that builds its SQL from values has no end.
+DESCRIPTIONS = 1000
+
+_numbers = itertools.count(1)
+
+
+def statement_name(sql: str) -> bytes:
+    """The name on the server of the cached statement for `sql`."""
+    digest = hashlib.blake2b(sql.encode("utf-8", "surrogatepass"), digest_size=12)
+    return b"chopin_" + digest.hexdigest().encode("ascii")
+
+
+def unique_name() -> bytes:
+    """A name for a statement that the user holds: never the name of a cached one."""
+    return b"chopin_stmt_%x" % next(_numbers)
+
+
+def is_admitted(session: Cache, sql: str) -> bool:
+    """Whether `sql` may be kept: the cache is on and the text is not too long."""
+    if session.statement_cache_size <= 0:
+        return False
+    limit = session.statement_size_limit
+    return not limit or len(sql) <= limit
+
+
+def describe(session: Cache, sql: str, description: object) -> None:
+    """Keep what the server said of `sql`, for sessions that do not know it yet."""
+    descriptions = session.descriptions
+    if len(descriptions) >= DESCRIPTIONS and sql not in descriptions:
+        del descriptions[next(iter(descriptions))]
+    descriptions[sql] = description
+
+
+def admit(session: Cache, statement: CachedStatement) -> None:
+    """Keep `statement`, and make room for it."""
+    statements = session.statements
+    forget(session, statement.sql)
+    while len(statements) >= session.statement_cache_size:
+        sql, oldest = next(iter(statements.items()))
+        if oldest.used:
+            oldest.used = False
+            statements[sql] = statements.pop(sql)
+        else:
+            forget(session, sql)
+    statement.cached = True
+    statements[statement.sql] = statement
+
+
+def forget(session: Cache, sql: str) -> None:
+    """Drop the statement for `sql`, if there is one, and close it on the server."""
+    statement = session.statements.pop(sql, None)
+    if statement is not None and not statement.closed:
+        statement.cached = False
+        statement.closed = True
+        session.close_later(statement.name)
+
+
+def forget_all(session: Cache) -> None:
+    """Drop every statement: their plans or types may have changed."""
+    for sql in list(session.statements):
+        forget(session, sql)
+    session.descriptions.clear()
+
+
+def lose_all(session: Cache) -> None:
+    """Drop every statement without closing it: the server has done so."""
+    for statement in session.statements.values():
+        statement.cached = False
+        statement.closed = True
+    session.statements.clear()
+
+
+def sweep(session: Cache) -> None:
+    """Drop the statements that were not used since the last sweep."""
+    for sql, statement in list(session.statements.items()):
+        if statement.used:
+            statement.used = False
+        else:
+            forget(session, sql)
