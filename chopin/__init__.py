@@ -1,0 +1,28 @@
+"""Chopin: an asyncio-native PostgreSQL driver, a drop-in for asyncpg.
+
+Example:
+    >>> import chopin
+    >>> conn = await chopin.connect("postgresql://ann@localhost/app")
+    >>> await conn.fetch("SELECT id, name FROM users WHERE age > $1", 30)
+"""
+
+from chopin import exceptions, types
+from chopin._rows import Record
+from chopin.connection import Connection, connect
+from chopin.exceptions import *
+from chopin.types import (
+    Attribute,
+    BitString,
+    Box,
+    Circle,
+    Line,
+    LineSegment,
+    Path,
+    Point,
+    Polygon,
+    Range,
+    ServerVersion,
+    Type,
+)
+
+__version__ = "0.1.0"

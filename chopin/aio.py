@@ -1,0 +1,210 @@
+"""The session on an event loop: what its `on_*` calls mean in asyncio.
+
+Owns: `WireProtocol`, a `Session` that is an asyncio protocol: timers, the cancel
+request, the end of the connection, and who is told of what.
+Layer L4. Imports L0, L3 and dial.
+
+Rules
+- It runs in the callbacks of one loop and never blocks or awaits in them.
+- The user's object is held weakly, so that a connection that was dropped without being
+  closed can be noticed.
+- The cancellation contract: the caller goes on at once; the session is blocked until the
+  cancel socket was closed by the server and the operation's ReadyForQuery is there; past
+  `CANCEL_TIMEOUT` the transport is aborted. So a late cancellation can hit nobody else,
+  and a server that is frozen holds nobody up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from chopin import _statements
+from chopin._ops import send_terminate
+from chopin._protocol import Session
+from chopin._waiter import use_cancelled_error
+from chopin.dial import Place, request_cancel
+from chopin.exceptions import ConnectionDoesNotExistError, InterfaceError
+
+if TYPE_CHECKING:
+    from chopin._codecs import CodecMap
+    from chopin._rows import Description, Record
+    from chopin.config import ConnectConfig
+    from chopin.exceptions import PostgresLogMessage
+
+use_cancelled_error(asyncio.CancelledError)
+
+#: Seconds for a cancelled operation to end on the server, its cancel request included.
+CANCEL_TIMEOUT = 5.0
+
+
+class Listener(Protocol):
+    """Who is told of what no operation asked for."""
+
+    def on_notice(self, message: PostgresLogMessage) -> None: ...
+    def on_notification(self, pid: int, channel: str, payload: str) -> None: ...
+    def on_closed(self) -> None: ...
+
+
+class WireProtocol(Session, asyncio.BufferedProtocol):
+    """One connection to a server.
+
+    Args:
+        config: how it was made.
+        codecs: the codecs of this session.
+        record_class: of its rows.
+        descriptions: what is known of statements; a pool shares one dictionary.
+    """
+
+    def __init__(
+        self,
+        config: ConnectConfig,
+        codecs: CodecMap,
+        record_class: type[Record],
+        descriptions: dict[str, Description],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(loop, loop.time, codecs, record_class, descriptions)
+        self.statement_cache_size = config.statement_cache_size
+        self.statement_size_limit = config.max_cacheable_statement_size
+        self.config = config
+        self.place: Place | None = None
+        self.transport: asyncio.Transport | None = None
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._listener: weakref.ref[Listener] | None = None
+        self._deadline_timer: asyncio.TimerHandle | None = None
+        self._drain_timer: asyncio.TimerHandle | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener`, which is held weakly, what happens from now on."""
+        self._listener = weakref.ref(listener)
+
+    # -- asyncio's side ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not registered as asyncio.Transport
+        self.transport = cast("asyncio.Transport", transport)
+        self.connected(self.transport.write)
+        self._sweep_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost(exc)
+        for timer in (self._deadline_timer, self._drain_timer, self._sweep_timer):
+            if timer is not None:
+                timer.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+        listener = self._listener and self._listener()
+        if listener is not None:
+            listener.on_closed()
+
+    def eof_received(self) -> bool:
+        return False
+
+    # -- the session's side ------------------------------------------------------------
+
+    def on_notice(self, message: PostgresLogMessage) -> None:
+        listener = self._listener and self._listener()
+        if listener is not None:
+            listener.on_notice(message)
+
+    def on_notification(self, pid: int, channel: str, payload: str) -> None:
+        listener = self._listener and self._listener()
+        if listener is not None:
+            listener.on_notification(pid, channel, payload)
+
+    def on_deadline(self, when: float) -> None:
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        self._deadline_timer = self.loop.call_at(when, self.expire)
+
+    def on_broken(self) -> None:
+        self.abort()
+
+    def on_cancel_needed(self) -> None:
+        task = self.loop.create_task(self._cancel())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._drain_timer is None:
+            self._drain_timer = self.loop.call_later(
+                CANCEL_TIMEOUT, self._check_drained
+            )
+
+    async def _cancel(self) -> None:
+        try:
+            if self.place is not None and self.cancel_key:
+                async with asyncio.timeout(CANCEL_TIMEOUT):
+                    await request_cancel(
+                        self.config, self.place, self.backend_pid, self.cancel_key
+                    )
+        except (OSError, InterfaceError, TimeoutError):
+            # The operation may still end by itself; if not, the timer ends the session.
+            pass
+        finally:
+            self.cancel_ended()
+
+    def _check_drained(self) -> None:
+        self._drain_timer = None
+        if self.is_draining:
+            self.break_off(
+                ConnectionDoesNotExistError(
+                    "connection was closed: the server did not end a cancelled query "
+                    f"within {CANCEL_TIMEOUT:g} seconds"
+                )
+            )
+
+    def _sweep_later(self) -> None:
+        """Drop statements that go unused for `max_cached_statement_lifetime`."""
+        lifetime = self.config.max_cached_statement_lifetime
+        if lifetime and self.statement_cache_size:
+            self._sweep_timer = self.loop.call_later(lifetime, self._sweep)
+
+    def _sweep(self) -> None:
+        _statements.sweep(self)
+        self._sweep_later()
+
+    # -- the end -----------------------------------------------------------------------
+
+    def abort(self) -> None:
+        """Close the connection at once; what is in flight fails."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def terminate(self) -> None:
+        """End the session from any place, without waiting for anything."""
+        self.lost(None)
+        self.abort()
+
+    async def end(self, timeout: float | None) -> None:
+        """Close the connection: stop what is in flight, say goodbye, wait for the end.
+
+        Args:
+            timeout: seconds for all of it, after which the connection is aborted; None
+                for as long as it takes.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        if self.transport is None or self.closed.done():
+            return
+        self.begin_closing()
+        try:
+            async with asyncio.timeout(timeout):
+                if self.in_flight:
+                    self.drop_all(InterfaceError("connection is closed"))
+                while self.is_draining:
+                    await self.wait_unblocked()
+                if not self.closed.done():
+                    send_terminate(self)
+                    self.transport.close()
+                await asyncio.shield(self.closed)
+        except BaseException:
+            self.terminate()
+            raise
+
+    def extra_info(self, name: str) -> Any:
+        """`get_extra_info` of the transport."""
+        return None if self.transport is None else self.transport.get_extra_info(name)

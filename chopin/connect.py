@@ -1,0 +1,211 @@
+"""From a configuration to a session that is ready: hosts, attempts, time-outs.
+
+Owns: which host is tried when, what makes the next one be tried, and whether a server is
+the kind that was asked for.
+Layer L4. Imports L0, L2, L3 and the rest of L4.
+
+Rules
+- Every attempt stands for itself: a new session, nothing kept of the one before.
+- The next host is tried when this one cannot be reached, is not ready or is not the kind
+  that was asked for. Who refuses our credentials is not asked a second time.
+- `timeout` is for everything, `connect_timeout` for each address.
+
+Source: PostgreSQL documentation, "Specifying Multiple Hosts", target_session_attrs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import TypeVar
+
+from chopin._codecs import CodecMap
+from chopin._execute import fetch_value
+from chopin._rows import Description, Record
+from chopin.aio import WireProtocol
+from chopin.authenticate import Authenticator
+from chopin.config import ConnectConfig, Host, SessionAttribute
+from chopin.dial import Place, describe, open_transport, plan_tls, resolve
+from chopin.exceptions import (
+    CannotConnectNowError,
+    ConnectionDoesNotExistError,
+    InvalidAuthorizationSpecificationError,
+    InvalidPasswordError,
+    TargetServerAttributeNotMatched,
+    TooManyConnectionsError,
+    UnsupportedClientFeatureError,
+)
+from chopin.scram import SaltedCache
+from chopin.tls import make_context
+
+T = TypeVar("T")
+
+# What makes the next host be tried.
+_NEXT_HOST = (
+    OSError,
+    ConnectionDoesNotExistError,
+    CannotConnectNowError,
+    TooManyConnectionsError,
+    TargetServerAttributeNotMatched,
+)
+
+
+async def connect_session(
+    config: ConnectConfig,
+    *,
+    record_class: type[Record] = Record,
+    codecs: CodecMap | None = None,
+    descriptions: dict[str, Description] | None = None,
+    salted_cache: SaltedCache | None = None,
+) -> WireProtocol:
+    """Open a session as the configuration says.
+
+    Args:
+        config: where and how.
+        record_class: of its rows.
+        codecs: the scope above the session's own codecs; None for the built-in table.
+        descriptions: statements known already, shared by the sessions of a pool.
+        salted_cache: of SCRAM, shared by connections with the same password.
+
+    Raises:
+        TimeoutError: `config.timeout` is over.
+        OSError: no host could be reached.
+        InterfaceError, PostgresError: see `Authenticator.run`.
+    """
+    for name in ("scram_client_key", "scram_server_key", "oauth_issuer"):
+        if getattr(config, name) is not None:
+            raise UnsupportedClientFeatureError(f"{name} is not supported: remove it")
+    attempt = _Attempt(config, record_class, codecs, descriptions, salted_cache)
+    async with asyncio.timeout(config.timeout):
+        if config.target_session_attrs is SessionAttribute.prefer_standby:
+            try:
+                return await attempt.any_host(SessionAttribute.standby)
+            except _NEXT_HOST:
+                return await attempt.any_host(SessionAttribute.any)
+        return await attempt.any_host(config.target_session_attrs)
+
+
+class _Attempt:
+    """What all attempts of one `connect_session` have in common."""
+
+    def __init__(
+        self,
+        config: ConnectConfig,
+        record_class: type[Record],
+        codecs: CodecMap | None,
+        descriptions: dict[str, Description] | None,
+        salted_cache: SaltedCache | None,
+    ) -> None:
+        self._config = config
+        self._record_class = record_class
+        self._codecs = codecs
+        self._descriptions = {} if descriptions is None else descriptions
+        self._salted_cache = {} if salted_cache is None else salted_cache
+        # made when the first host needs it: missing files are no matter for a socket
+        self._context: ssl.SSLContext | None = None
+
+    async def any_host(self, wanted: SessionAttribute) -> WireProtocol:
+        """The first host that can be reached and is of the kind that is wanted."""
+        failures: list[Exception] = []
+        for host in self._in_order(self._config.hosts):
+            try:
+                addresses = await self._limited(resolve(host))
+            except OSError as error:
+                error.add_note(f"while resolving {host.host}")
+                failures.append(error)
+                continue
+            for family, address in self._in_order(addresses):
+                try:
+                    return await self._any_tls(host, family, address, wanted)
+                except _NEXT_HOST as error:
+                    failures.append(error)
+        error = failures[-1]
+        for other in failures[:-1]:
+            error.add_note(f"before that: {type(other).__name__}: {other}")
+        raise error
+
+    def _in_order(self, items: Sequence[T]) -> Iterator[T]:
+        if self._config.load_balance_hosts == "random":
+            return iter(random.sample(items, len(items)))
+        return iter(items)
+
+    async def _limited(self, awaitable: Awaitable[T]) -> T:
+        async with asyncio.timeout(self._config.connect_timeout):
+            return await awaitable
+
+    async def _any_tls(
+        self, host: Host, family: int, address: object, wanted: SessionAttribute
+    ) -> WireProtocol:
+        """Try with and without TLS, as far as sslmode lets us."""
+        if self._context is None and not host.is_unix:
+            self._context = make_context(self._config)
+        ways = plan_tls(self._config, host, self._context)
+        for i, (context, is_optional) in enumerate(ways):
+            place = Place(host, family, address, context, is_optional)
+            try:
+                return await self._limited(self._one(place, wanted))
+            except InvalidAuthorizationSpecificationError as error:
+                # "no pg_hba.conf entry ... no encryption": the other way may do
+                if i + 1 == len(ways) or isinstance(error, InvalidPasswordError):
+                    raise
+        raise AssertionError("there is at least one way")
+
+    async def _one(self, place: Place, wanted: SessionAttribute) -> WireProtocol:
+        """One attempt: a ready session at this place, or nothing left of it."""
+        config = self._config
+        session = WireProtocol(
+            config, CodecMap(self._codecs), self._record_class, self._descriptions
+        )
+        session.place = place
+        try:
+            try:
+                await open_transport(config, place, session)
+            except OSError as error:
+                error.add_note(f"while connecting to {describe(place)}")
+                raise
+            is_tls = session.extra_info("ssl_object") is not None
+            if not is_tls and place.context is not None:
+                session.place = Place(place.host, place.family, place.address, None)
+            await Authenticator(session, self._salted_cache).run()
+            await _check_kind(session, wanted)
+        except BaseException:
+            session.terminate()
+            raise
+        return session
+
+
+async def _check_kind(session: WireProtocol, wanted: SessionAttribute) -> None:
+    """Raise TargetServerAttributeNotMatched unless the server is of the kind.
+
+    PostgreSQL 14 and later report what is needed during startup; older servers, and
+    poolers that drop the report, are asked.
+    """
+    if wanted is SessionAttribute.any:
+        return
+    is_standby = session.parameters.get("in_hot_standby")
+    if is_standby is None:
+        in_recovery = await fetch_value(
+            session, "SELECT pg_catalog.pg_is_in_recovery()"
+        )
+        is_standby = "on" if in_recovery else "off"
+    read_only = session.parameters.get("default_transaction_read_only")
+    if read_only is None:
+        read_only = await fetch_value(session, "SHOW default_transaction_read_only")
+    standby = is_standby == "on"
+    writable = not standby and read_only == "off"
+    fits = {
+        SessionAttribute.primary: not standby,
+        SessionAttribute.standby: standby,
+        SessionAttribute.read_write: writable,
+        SessionAttribute.read_only: not writable,
+    }[wanted]
+    if not fits:
+        place = session.place
+        where = describe(place) if place else "the server"
+        raise TargetServerAttributeNotMatched(
+            f"None of the hosts match the target attribute requirement {wanted!r}: "
+            f"{where} is {'a standby' if standby else 'a primary'}"
+            f"{'' if writable else ' and read-only'}"
+        )

@@ -1,0 +1,782 @@
+"""The connection that users hold.
+
+Owns: `connect` and `Connection`: asyncpg's methods over one session.
+Layer L5. Imports everything below, and the concepts beside it (transaction, cursor,
+prepared_stmt), which do not import it back.
+
+Rules
+- A method that sends a cached statement is one coroutine with one await: `start_query`
+  writes, the operation is awaited. Whatever is not as usual goes to `_run`.
+- Several calls at once are sent in the order in which they were made, and each gets its
+  own result or error; nobody needs a lock.
+- A method leaves the connection usable or closed, wherever it is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeVar, Unpack
+
+from chopin import _statements, introspect
+from chopin._execute import (
+    HEALABLE,
+    cached_statement,
+    heal,
+    run_query,
+    wait_for_turn,
+)
+from chopin._observers import (
+    Callback,
+    ConnectionParameters,
+    LoggedQuery,
+    Observers,
+)
+from chopin._ops import (
+    ROW,
+    ROWS,
+    STATUS,
+    VALUE,
+    QueryOp,
+    start_many,
+    start_prepare,
+    start_query,
+    start_simple,
+)
+from chopin._rows import Record, check_record_class
+from chopin._settings import ConnectionSettings, parse_server_version
+from chopin.aio import WireProtocol
+from chopin.config import ConnectOptions, parse_config
+from chopin.connect import connect_session
+from chopin.cursor import CursorFactory
+from chopin.exceptions import InterfaceError, PostgresError, PostgresLogMessage
+from chopin.prepared_stmt import PreparedStatement
+from chopin.transaction import Isolation, Transaction
+from chopin.types import ServerVersion
+
+ConnectionT = TypeVar("ConnectionT", bound="Connection")
+
+_NOTHING = object()
+
+
+class Connection:
+    """A connection to a PostgreSQL server. Made by `connect`, never by calling it.
+
+    Calls from several tasks are pipelined: they are sent as they come and answered in
+    that order. Inside of a transaction they are all part of it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_command_timeout",
+        "_config",
+        "_loop",
+        "_observers",
+        "_record_class",
+        "_session",
+        "_top_xact",
+    )
+
+    def __init__(self, session: WireProtocol) -> None:
+        self._session = session
+        self._config = session.config
+        self._loop = session.loop
+        self._command_timeout = session.config.command_timeout
+        self._record_class = session.record_class
+        self._observers = Observers()
+        self._top_xact: Transaction | None = None
+        session.listen(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed() else f"pid {self.get_server_pid()}"
+        return f"<{type(self).__module__}.{type(self).__name__} {state}>"
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)
+        if session is None or session.transport is None or self.is_closed():
+            return
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(session.terminate)
+        warnings.warn(
+            f"unclosed connection {self!r}; close it with 'await connection.close()'",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+
+    # -- queries -----------------------------------------------------------------------
+
+    async def fetch(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> list[Record]:
+        """Run a query and return its rows.
+
+        Args:
+            query: one SQL statement, with parameters written $1, $2, ...
+            args: their values.
+            timeout: seconds for everything, `command_timeout` of the connection if None.
+            record_class: a subclass of `Record` for these rows.
+
+        Returns:
+            The rows as a list, empty when there are none.
+
+        Raises:
+            PostgresError: what the server says, in the class of its SQLSTATE.
+            DataError: an argument does not fit its parameter; nothing was sent.
+            TimeoutError: it took longer; the server was asked to stop.
+
+        Example:
+            >>> rows = await conn.fetch("SELECT id FROM users WHERE age > $1", 30)
+
+        Source: PostgreSQL documentation, "Extended Query".
+        """
+        if timeout is None:
+            timeout = self._command_timeout
+        if self._observers.query or record_class is not None:
+            return await self._run(ROWS, 0, query, args, timeout, record_class)
+        op = start_query(self._session, query, args, ROWS, 0, timeout, None)
+        if op is None:
+            return await self._run(ROWS, 0, query, args, timeout, None)
+        try:
+            return await op
+        except PostgresError as error:
+            return await self._retry(error, op, ROWS, 0, query, args, timeout)
+
+    async def fetchrow(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> Record | None:
+        """Run a query and return its first row, or None when there is none.
+
+        Arguments and errors are those of `fetch`. The server may stop after the first
+        row; a locking query (FOR UPDATE) locks no other one.
+
+        Example:
+            >>> row = await conn.fetchrow("SELECT * FROM users WHERE id = $1", 7)
+        """
+        if timeout is None:
+            timeout = self._command_timeout
+        if self._observers.query or record_class is not None:
+            return await self._run(ROW, 0, query, args, timeout, record_class)
+        op = start_query(self._session, query, args, ROW, 0, timeout, None)
+        if op is None:
+            return await self._run(ROW, 0, query, args, timeout, None)
+        try:
+            return await op
+        except PostgresError as error:
+            return await self._retry(error, op, ROW, 0, query, args, timeout)
+
+    async def fetchval(
+        self,
+        query: str,
+        *args: Any,
+        column: int | str = 0,
+        timeout: float | None = None,
+    ) -> Any:
+        """Run a query and return one value of its first row.
+
+        Args:
+            query, args, timeout: as for `fetch`.
+            column: position or name of the column.
+
+        Returns:
+            The value, or None when there is no row.
+
+        Raises:
+            IndexError, KeyError: there is no such column.
+
+        Example:
+            >>> total = await conn.fetchval("SELECT count(*) FROM users")
+        """
+        if type(column) is not int or column < 0:
+            row = await self.fetchrow(query, *args, timeout=timeout)
+            return None if row is None else row[column]
+        if timeout is None:
+            timeout = self._command_timeout
+        if self._observers.query:
+            return await self._run(VALUE, column, query, args, timeout, None)
+        op = start_query(self._session, query, args, VALUE, column, timeout, None)
+        if op is None:
+            return await self._run(VALUE, column, query, args, timeout, None)
+        try:
+            return await op
+        except PostgresError as error:
+            return await self._retry(error, op, VALUE, column, query, args, timeout)
+
+    async def execute(
+        self, query: str, *args: Any, timeout: float | None = None
+    ) -> str:
+        """Run SQL and return the status of its last command; rows are dropped.
+
+        Without arguments the text may hold several statements, separated by
+        semicolons; they run as one transaction unless they say otherwise. With
+        arguments it is one statement.
+
+        Returns:
+            The command tag, such as "INSERT 0 1".
+
+        Example:
+            >>> await conn.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+            'INSERT 0 1'
+            >>> await conn.execute("UPDATE t SET a = $1", 2)
+            'UPDATE 1'
+
+        Source: PostgreSQL documentation, "Simple Query".
+        """
+        if timeout is None:
+            timeout = self._command_timeout
+        if not args or self._observers.query:
+            return await self._run(STATUS, 0, query, args, timeout, None)
+        op = start_query(self._session, query, args, STATUS, 0, timeout, None)
+        if op is None:
+            return await self._run(STATUS, 0, query, args, timeout, None)
+        try:
+            return await op
+        except PostgresError as error:
+            return await self._retry(error, op, STATUS, 0, query, args, timeout)
+
+    async def executemany(
+        self, command: str, args: Iterable[Sequence[Any]], *, timeout: float | None = None
+    ) -> None:
+        """Run a statement once for each sequence of arguments: all of them or none.
+
+        Args:
+            command: one SQL statement.
+            args: an iterable of sequences; it is consumed while it is sent.
+            timeout: seconds for everything.
+
+        Raises:
+            DataError: an argument does not fit; the message names the element.
+
+        Example:
+            >>> await conn.executemany("INSERT INTO t VALUES ($1, $2)", [(1, 2), (3, 4)])
+        """
+        await self._many(command, args, timeout, False, None)
+
+    async def fetchmany(
+        self,
+        query: str,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> list[Record]:
+        """Run a query once for each sequence of arguments and return all their rows.
+
+        Arguments and errors are those of `executemany`.
+
+        Example:
+            >>> rows = await conn.fetchmany(
+            ...     "INSERT INTO t VALUES ($1) RETURNING id", [(1,), (2,)])
+        """
+        rows = await self._many(command=query, args=args, timeout=timeout,
+                                want_rows=True, record_class=record_class)
+        assert rows is not None
+        return rows
+
+    async def _run(
+        self,
+        want: int,
+        column: int,
+        query: str,
+        args: tuple[Any, ...],
+        timeout: float | None,
+        record_class: type[Record] | None,
+    ) -> Any:
+        """The long way of `fetch` and its kin."""
+        if not isinstance(query, str):
+            raise TypeError(
+                f"query is expected to be a str, got {type(query).__name__}"
+            )
+        if record_class is not None:
+            check_record_class(record_class)
+        with self._logged(query, args, timeout):
+            if timeout is not None and timeout <= 0:
+                raise TimeoutError
+            async with asyncio.timeout(timeout):
+                if want == STATUS and not args:
+                    return await self._simple(query)
+                return await run_query(
+                    self._session, query, args, want, column, record_class
+                )
+
+    async def _retry(
+        self,
+        error: PostgresError,
+        op: QueryOp,
+        want: int,
+        column: int,
+        query: str,
+        args: tuple[Any, ...],
+        timeout: float | None,
+    ) -> Any:
+        """Run a query again whose error can be healed; raise the others."""
+        error.query = query
+        if error.sqlstate not in HEALABLE or not heal(self._session, query, op, error):
+            raise error
+        return await self._run(want, column, query, args, timeout, None)
+
+    async def _simple(self, query: str) -> str:
+        """Send SQL as text."""
+        await wait_for_turn(self._session)
+        status: str = await start_simple(self._session, query)
+        return status
+
+    async def _many(
+        self,
+        command: str,
+        args: Iterable[Sequence[Any]],
+        timeout: float | None,
+        want_rows: bool,
+        record_class: type[Record] | None,
+        statement: Any = None,
+    ) -> list[Record] | None:
+        """Execute-many, with a statement of the user's or the cached one."""
+        if record_class is not None:
+            check_record_class(record_class)
+        if timeout is None:
+            timeout = self._command_timeout
+        session = self._session
+        with self._logged(command, args, timeout):
+            async with asyncio.timeout(timeout):
+                if statement is None:
+                    statement = await cached_statement(session, command)
+                else:
+                    await wait_for_turn(session)
+                op = start_many(session, statement, want_rows, record_class)
+                rows = iter(args)
+                try:
+                    while op.feed(rows):
+                        # let replies in, and wait while the server does not read
+                        await asyncio.sleep(0)
+                        await session.wait_writable()
+                except BaseException:
+                    op.give_up()
+                    raise
+                return await op.finish()
+
+    @contextlib.contextmanager
+    def _logged(self, query: str, args: Any, timeout: float | None) -> Any:
+        """Name the query in errors, and tell the query loggers of it."""
+        loggers = self._observers.query
+        started = time.monotonic() if loggers else 0.0
+        failure: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            failure = error
+            if isinstance(error, PostgresError):
+                error.query = query
+            raise
+        finally:
+            if loggers:
+                self._observers.tell_query(
+                    LoggedQuery(
+                        query,
+                        args,
+                        timeout,
+                        time.monotonic() - started,
+                        failure,
+                        self._addr,
+                        self._params,
+                    )
+                )
+            del failure
+
+    # -- statements, cursors, transactions ---------------------------------------------
+
+    async def prepare(
+        self,
+        query: str,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> PreparedStatement:
+        """Prepare a statement that the caller holds.
+
+        The methods of the connection prepare and cache by themselves; this is for what
+        `PreparedStatement` tells of a statement.
+
+        Args:
+            query: one SQL statement.
+            name: on the server; None for a unique one, "" for the unnamed statement,
+                which lasts until something else is parsed.
+            timeout: seconds.
+            record_class: of its rows.
+
+        Example:
+            >>> statement = await conn.prepare("SELECT $1::int + 1")
+            >>> await statement.fetchval(41)
+            42
+        """
+        if record_class is not None:
+            check_record_class(record_class)
+        if timeout is None:
+            timeout = self._command_timeout
+        wire_name = _statements.unique_name() if name is None else name.encode("utf-8")
+        with self._logged(query, (), timeout):
+            async with asyncio.timeout(timeout):
+                await wait_for_turn(self._session)
+                statement = await start_prepare(
+                    self._session, query, wire_name, False
+                )
+                types = await introspect.describe_types(self._session, statement)
+        return PreparedStatement(self, statement, types, record_class)
+
+    def cursor(
+        self,
+        query: str,
+        *args: Any,
+        prefetch: int | None = None,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> CursorFactory:
+        """Return a cursor, to iterate over (`async for`) or to await.
+
+        Args:
+            query, args: as for `fetch`.
+            prefetch: rows fetched at a time while iterating (50).
+            timeout: seconds for each fetch.
+            record_class: of its rows.
+
+        Example:
+            >>> async with conn.transaction():
+            ...     async for row in conn.cursor("SELECT * FROM big"):
+            ...         print(row)
+        """
+        if record_class is not None:
+            check_record_class(record_class)
+        return CursorFactory(self, query, None, args, prefetch, timeout, record_class)
+
+    def transaction(
+        self,
+        *,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+    ) -> Transaction:
+        """Return a transaction block, or a savepoint inside of one.
+
+        BEGIN goes out with the first statement; an unused block sends nothing.
+
+        Args:
+            isolation: "read_committed", "read_uncommitted", "repeatable_read",
+                "serializable", or None for the server's default.
+            readonly, deferrable: the modes of the transaction.
+
+        Example:
+            >>> async with conn.transaction():
+            ...     await conn.execute("UPDATE accounts SET balance = 0")
+        """
+        return Transaction(self, isolation, readonly, deferrable)
+
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction block is open, failed or about to begin."""
+        session = self._session
+        if session.transaction_status in ("T", "E"):
+            return True
+        return bool(session.pending_riders)
+
+    # -- types -------------------------------------------------------------------------
+
+    async def set_type_codec(
+        self,
+        typename: str,
+        *,
+        schema: str = "public",
+        encoder: Callable[[Any], Any],
+        decoder: Callable[[Any], Any],
+        format: Literal["text", "binary", "tuple"] = "text",
+    ) -> None:
+        """Have values of a type made and read by functions of yours.
+
+        Args:
+            typename: the type's name; built-in ones are in schema "pg_catalog".
+            schema: where it is.
+            encoder: takes the Python value; returns str, bytes or a tuple, by `format`.
+            decoder: takes str, bytes or a tuple; returns the Python value.
+            format: what the two exchange: the type's text, its binary form, or for
+                date, time, timetz, timestamp, timestamptz and interval a tuple of
+                numbers.
+
+        Example:
+            >>> await conn.set_type_codec("json", schema="pg_catalog",
+            ...     encoder=json.dumps, decoder=json.loads)
+        """
+        found = await introspect.find_type(self._session, typename, schema)
+        self._session.codecs.register(
+            found.oid,
+            found.name,
+            found.schema,
+            found.kind,
+            encoder=encoder,
+            decoder=decoder,
+            format=format,
+            array_oid=found.array_oid,
+        )
+
+    async def reset_type_codec(
+        self, typename: str, *, schema: str = "public"
+    ) -> None:
+        """Undo `set_type_codec` and `set_builtin_type_codec` for a type.
+
+        Example:
+            >>> await conn.reset_type_codec("json", schema="pg_catalog")
+        """
+        found = await introspect.find_type(self._session, typename, schema)
+        self._session.codecs.unregister(found.oid)
+
+    async def set_builtin_type_codec(
+        self,
+        typename: str,
+        *,
+        schema: str = "public",
+        codec_name: str,
+        format: Literal["text", "binary"] | None = None,
+    ) -> None:
+        """Have values of a scalar type treated like those of a built-in one.
+
+        Args:
+            typename, schema: the type.
+            codec_name: the built-in type whose codec is used, such as "int4".
+            format: must fit that codec's; None takes it as it is.
+
+        Example:
+            >>> await conn.set_builtin_type_codec("my_id", codec_name="int8")
+        """
+        found = await introspect.find_type(self._session, typename, schema)
+        self._session.codecs.register_alias(
+            found.oid,
+            found.name,
+            found.schema,
+            introspect.builtin_codec(codec_name, format),
+            found.kind,
+            found.array_oid,
+        )
+
+    async def reload_schema_state(self) -> None:
+        """Forget what is known of statements and types; they are looked up again."""
+        _statements.forget_all(self._session)
+
+    # -- the server --------------------------------------------------------------------
+
+    def get_server_pid(self) -> int:
+        """The process id of the server process for this connection."""
+        return self._session.backend_pid
+
+    def get_server_version(self) -> ServerVersion:
+        """The server's version.
+
+        Example:
+            >>> conn.get_server_version()
+            ServerVersion(major=18, minor=0, micro=4, releaselevel='final', serial=0)
+        """
+        return parse_server_version(self._session.parameters.get("server_version", ""))
+
+    def get_settings(self) -> ConnectionSettings:
+        """The settings that the server reports, as attributes.
+
+        Example:
+            >>> conn.get_settings().TimeZone
+            'UTC'
+        """
+        return ConnectionSettings(self._session.parameters)
+
+    # -- listeners ---------------------------------------------------------------------
+
+    def add_log_listener(self, callback: Callback) -> None:
+        """Have `callback(connection, message)` called for every NoticeResponse.
+
+        Args:
+            callback: a function or a coroutine function.
+        """
+        self._session.ensure_open()
+        self._observers.log[Observers.check(callback)] = None
+
+    def remove_log_listener(self, callback: Callback) -> None:
+        """Undo `add_log_listener`; nothing happens when it was not there."""
+        self._observers.log.pop(callback, None)
+
+    def add_termination_listener(self, callback: Callback) -> None:
+        """Have `callback(connection)` called once when the connection ends, however."""
+        self._observers.termination[Observers.check(callback)] = None
+
+    def remove_termination_listener(self, callback: Callback) -> None:
+        """Undo `add_termination_listener`."""
+        self._observers.termination.pop(callback, None)
+
+    def add_query_logger(self, callback: Callback) -> None:
+        """Have `callback(LoggedQuery)` called for every query that ends."""
+        self._session.ensure_open()
+        self._observers.query[Observers.check(callback)] = None
+
+    def remove_query_logger(self, callback: Callback) -> None:
+        """Undo `add_query_logger`."""
+        self._observers.query.pop(callback, None)
+
+    def query_logger(
+        self, callback: Callback
+    ) -> contextlib.AbstractContextManager[None]:
+        """Have `callback(LoggedQuery)` called for the queries of a `with` block.
+
+        Example:
+            >>> with conn.query_logger(print):
+            ...     await conn.fetch("SELECT 1")
+        """
+        return self._observers.logging(callback)
+
+    def on_notice(self, message: PostgresLogMessage) -> None:
+        """Called by the session for a NoticeResponse."""
+        self._observers.tell_notice(self, message)
+
+    def on_notification(self, pid: int, channel: str, payload: str) -> None:
+        """Called by the session for a NotificationResponse; nobody listens yet."""
+
+    def on_closed(self) -> None:
+        """Called by the session when it has ended."""
+        self._observers.tell_closed(self)
+
+    # -- the end -----------------------------------------------------------------------
+
+    def is_closed(self) -> bool:
+        """Whether the connection has ended, or is about to."""
+        return not self._session.is_open
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        """Close the connection: stop what is running, say goodbye.
+
+        Args:
+            timeout: seconds after which it is aborted.
+
+        Raises:
+            TimeoutError: it was aborted.
+        """
+        await self._session.end(timeout)
+
+    def terminate(self) -> None:
+        """Close the connection at once, without a word to the server.
+
+        May be called outside of the event loop's callbacks, and from a finalizer.
+        """
+        self._session.terminate()
+
+    async def reset(self, *, timeout: float | None = None) -> None:
+        """Bring the session back to how it was after `connect`.
+
+        Rolls back what is open, releases advisory locks, closes cursors, stops listening
+        and resets settings. Log listeners are removed.
+
+        Args:
+            timeout: seconds.
+        """
+        self._session.ensure_open()
+        async with asyncio.timeout(timeout):
+            self._observers.log.clear()
+            if self.is_in_transaction() or self._top_xact is not None:
+                self._report_open_transaction()
+                self._top_xact = None
+                self._session.drop_riders(0)
+                if self._session.transaction_status != "I":
+                    await self.execute("ROLLBACK")
+            query = self.get_reset_query()
+            if query:
+                await self.execute(query)
+
+    def _report_open_transaction(self) -> None:
+        """A transaction that no `async with` block holds was forgotten by somebody."""
+        if self._top_xact is not None and self._top_xact.is_managed:
+            return
+        self._loop.call_exception_handler(
+            {
+                "message": "Resetting connection with an active transaction "
+                f"{self._top_xact or self!r}"
+            }
+        )
+
+    def get_reset_query(self) -> str:
+        """The SQL that `reset` runs; override it in a subclass to run less or more."""
+        return (
+            "SELECT pg_catalog.pg_advisory_unlock_all(); "
+            "CLOSE ALL; UNLISTEN *; RESET ALL;"
+        )
+
+    # -- what tools that watch asyncpg connections look at -----------------------------
+
+    @property
+    def _addr(self) -> Any:
+        place = self._session.place
+        if place is None:
+            return None
+        return place.address if place.host.is_unix else (place.host.host, place.host.port)
+
+    @property
+    def _params(self) -> ConnectionParameters:
+        config = self._config
+        return ConnectionParameters(
+            config.user, config.database, dict(config.server_settings)
+        )
+
+
+async def connect(
+    dsn: str | None = None,
+    *,
+    loop: asyncio.AbstractEventLoop | None = None,
+    connection_class: type[Connection] = Connection,
+    record_class: type[Record] = Record,
+    pooler: Literal["transaction"] | None = None,
+    **options: Unpack[ConnectOptions],
+) -> Connection:
+    """Connect to a server.
+
+    Args:
+        dsn: a `postgresql://` URI or `key=value` pairs; see `chopin.config` for the keys,
+            which are all of libpq's and asyncpg's.
+        loop: the running loop, for compatibility; there is no other one to take.
+        connection_class: a subclass of `Connection`.
+        record_class: a subclass of `Record` for all rows.
+        pooler: "transaction" when a pooler in that mode is in between: no named
+            prepared statements are used. Found out by itself otherwise.
+        options: host, port, user, password, database, ssl, timeout and all the others,
+            see `chopin.config.ConnectOptions`.
+
+    Raises:
+        ClientConfigurationError: an option cannot be meant.
+        OSError, TimeoutError: no server could be reached.
+        PostgresError: the server refuses us.
+
+    Example:
+        >>> conn = await chopin.connect("postgresql://ann@localhost/app")
+        >>> await conn.fetchval("SELECT 1")
+        1
+        >>> await conn.close()
+
+    Source: PostgreSQL documentation, "Database Connection Control Functions".
+    """
+    if loop is not None and loop is not asyncio.get_running_loop():
+        raise InterfaceError("loop is expected to be the running event loop")
+    if not isinstance(connection_class, type) or not issubclass(
+        connection_class, Connection
+    ):
+        raise InterfaceError(
+            "connection_class is expected to be a subclass of chopin.Connection, got "
+            f"{connection_class!r}"
+        )
+    if pooler not in (None, "transaction"):
+        raise InterfaceError(f'pooler is expected to be "transaction", got {pooler!r}')
+    check_record_class(record_class)
+    session = await connect_session(
+        parse_config(dsn, **options), record_class=record_class
+    )
+    session.pooled = pooler is not None
+    return connection_class(session)

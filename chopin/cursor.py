@@ -1,0 +1,275 @@
+"""Cursors: the rows of a query in portions, inside of a transaction.
+
+Owns: `CursorFactory` (what `cursor()` returns), `CursorIterator` (`async for`) and
+`Cursor` (`await`).
+Layer L5. Imports L0, L2 - L4.
+
+Rules
+- A cursor is a portal: it lives in a transaction block and is closed by its end.
+- Reading ahead: once an iterator has come to its second portion, the next one is asked
+  for while the rows of the current one are being used. Not before, because a row that
+  nobody asked for may raise an error, and an error ends the transaction.
+
+Source: PostgreSQL documentation, "Extended Query", "MOVE".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import itertools
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from chopin import _statements
+from chopin._execute import wait_for_turn
+from chopin._ops import start_bind, start_portal, start_prepare
+from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
+
+if TYPE_CHECKING:
+    from chopin._ops import PortalOp
+    from chopin._protocol import Statement
+    from chopin._rows import Record
+    from chopin.connection import Connection
+
+PREFETCH = 50
+
+_numbers = itertools.count(1)
+
+
+class CursorFactory:
+    """What `cursor()` returns: iterate over it, or await it for a `Cursor`."""
+
+    __slots__ = (
+        "_args",
+        "_connection",
+        "_prefetch",
+        "_query",
+        "_record_class",
+        "_statement",
+        "_timeout",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        query: str,
+        statement: Statement | None,
+        args: tuple[Any, ...],
+        prefetch: int | None,
+        timeout: float | None,
+        record_class: type[Record] | None,
+    ) -> None:
+        if prefetch is not None and prefetch <= 0:
+            raise InterfaceError("prefetch argument must be greater than zero")
+        self._connection = connection
+        self._query = query
+        self._statement = statement
+        self._args = args
+        self._prefetch = prefetch
+        self._timeout = timeout
+        self._record_class = record_class
+
+    def __aiter__(self) -> CursorIterator:
+        return CursorIterator(
+            self._connection,
+            self._query,
+            self._statement,
+            self._args,
+            self._record_class,
+            PREFETCH if self._prefetch is None else self._prefetch,
+            self._timeout,
+        )
+
+    def __await__(self) -> Generator[Any, None, Cursor]:
+        if self._prefetch is not None:
+            raise InterfaceError("prefetch argument can only be specified for iterable cursor")
+        cursor = Cursor(
+            self._connection,
+            self._query,
+            self._statement,
+            self._args,
+            self._record_class,
+        )
+        return cursor._bind(self._timeout).__await__()
+
+
+class BaseCursor:
+    """A portal on its way: bound by its first rows, closed by its transaction."""
+
+    __slots__ = (
+        "_args",
+        "_connection",
+        "_exhausted",
+        "_portal",
+        "_query",
+        "_record_class",
+        "_statement",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        query: str,
+        statement: Statement | None,
+        args: tuple[Any, ...],
+        record_class: type[Record] | None,
+    ) -> None:
+        self._connection = connection
+        self._query = query
+        self._statement = statement
+        self._args: tuple[Any, ...] | None = args
+        self._record_class = record_class
+        self._portal = b""
+        self._exhausted = False
+
+    def __repr__(self) -> str:
+        state = "exhausted" if self._exhausted else ""
+        return f"<{type(self).__name__} {self._query[:40]!r} {state}>"
+
+    async def _prepare(self) -> Statement:
+        """The statement; one of our own, so that nothing else closes it."""
+        connection = self._connection
+        connection._session.ensure_open()
+        if not connection.is_in_transaction():
+            raise NoActiveSQLTransactionError(
+                "cursor cannot be created outside of a transaction"
+            )
+        await wait_for_turn(connection._session)
+        if self._statement is None:
+            self._statement = await start_prepare(
+                connection._session, self._query, _statements.unique_name(), False
+            )
+        self._portal = b"chopin_portal_%x" % next(_numbers)
+        return self._statement
+
+    def _start(self, limit: int) -> PortalOp:
+        """Ask for rows; the first time the portal is bound with it."""
+        assert self._statement is not None
+        args, self._args = self._args, None
+        return start_portal(
+            self._connection._session,
+            self._statement,
+            self._portal,
+            args,
+            limit,
+            self._record_class,
+        )
+
+    async def _rows(self, limit: int, timeout: float | None) -> list[Record]:
+        """The next rows: at most `limit`, 0 for all."""
+        if timeout is None:
+            timeout = self._connection._command_timeout
+        with self._connection._logged(self._query, self._args or (), timeout):
+            async with asyncio.timeout(timeout):
+                if self._statement is None or not self._portal:
+                    await self._prepare()
+                await wait_for_turn(self._connection._session)
+                rows, self._exhausted = await self._start(limit)
+        return rows
+
+
+class CursorIterator(BaseCursor):
+    """Rows one by one, fetched in portions; made by `async for`."""
+
+    __slots__ = ("_ahead", "_buffer", "_portions", "_prefetch", "_timeout")
+
+    def __init__(
+        self,
+        connection: Connection,
+        query: str,
+        statement: Statement | None,
+        args: tuple[Any, ...],
+        record_class: type[Record] | None,
+        prefetch: int,
+        timeout: float | None,
+    ) -> None:
+        super().__init__(connection, query, statement, args, record_class)
+        self._buffer: collections.deque[Record] = collections.deque()
+        self._prefetch = prefetch
+        self._timeout = timeout
+        self._portions = 0
+        self._ahead: PortalOp | None = None
+
+    def __aiter__(self) -> CursorIterator:
+        return self
+
+    async def __anext__(self) -> Record:
+        if not self._buffer and not self._exhausted:
+            await self._fill()
+        if not self._buffer:
+            raise StopAsyncIteration
+        return self._buffer.popleft()
+
+    async def _fill(self) -> None:
+        """Take the next portion, and perhaps ask for the one behind it."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            rows = await self._rows(self._prefetch, self._timeout)
+        else:
+            async with asyncio.timeout(self._timeout):
+                rows, self._exhausted = await ahead
+        self._buffer.extend(rows)
+        self._portions += 1
+        session = self._connection._session
+        if self._portions > 1 and not self._exhausted and not session.blocked:
+            self._ahead = self._start(self._prefetch)
+
+
+class Cursor(BaseCursor):
+    """A cursor to fetch from by hand; made by awaiting `cursor()`.
+
+    Example:
+        >>> async with conn.transaction():
+        ...     cursor = await conn.cursor("SELECT generate_series(1, 100)")
+        ...     await cursor.forward(10)
+        ...     row = await cursor.fetchrow()
+    """
+
+    __slots__ = ("_ready",)
+
+    async def _bind(self, timeout: float | None) -> Cursor:
+        """Bind the portal, so that errors of the query come now."""
+        if timeout is None:
+            timeout = self._connection._command_timeout
+        self._ready: collections.deque[Record] = collections.deque()
+        async with asyncio.timeout(timeout):
+            statement = await self._prepare()
+            args, self._args = self._args, None
+            assert args is not None
+            await start_bind(self._connection._session, statement, self._portal, args)
+        return self
+
+    async def fetch(self, n: int, *, timeout: float | None = None) -> list[Record]:
+        """Return the next `n` rows, fewer at the end.
+
+        Args:
+            n: how many, at least 1.
+            timeout: seconds.
+        """
+        if n <= 0:
+            raise InterfaceError("n must be greater than zero")
+        if self._exhausted:
+            return []
+        return await self._rows(n, timeout)
+
+    async def fetchrow(self, *, timeout: float | None = None) -> Record | None:
+        """Return the next row, or None at the end."""
+        rows = await self.fetch(1, timeout=timeout)
+        return rows[0] if rows else None
+
+    async def forward(self, n: int, *, timeout: float | None = None) -> int:
+        """Skip `n` rows; returns how many there were to skip.
+
+        Source: PostgreSQL documentation, "MOVE".
+        """
+        if n <= 0:
+            raise InterfaceError("n must be greater than zero")
+        if self._exhausted:
+            return 0
+        portal = self._portal.decode("ascii")
+        async with asyncio.timeout(timeout):
+            status = await self._connection._simple(f'MOVE FORWARD {n:d} "{portal}"')
+        moved = int(status.split()[1])
+        self._exhausted = moved < n
+        return moved

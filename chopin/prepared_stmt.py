@@ -1,0 +1,223 @@
+"""A statement that the user holds.
+
+Owns: `PreparedStatement`.
+Layer L5. Imports L0, L2 - L4 and cursor.
+
+Rules
+- It lives as long as the object; when that is dropped, its Close rides on whatever is
+  sent next.
+- Its calls take the same way as those of the connection, behind one check more.
+
+Source: PostgreSQL documentation, "PREPARE", "Extended Query".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from chopin._execute import wait_for_turn
+from chopin._ops import ROW, ROWS, VALUE, start_execute
+from chopin._rows import Record
+from chopin.cursor import CursorFactory
+from chopin.exceptions import InterfaceError
+from chopin.types import Attribute, Type
+
+if TYPE_CHECKING:
+    from chopin._protocol import Statement
+    from chopin.connection import Connection
+
+
+class PreparedStatement:
+    """A prepared statement, made by `Connection.prepare`.
+
+    Example:
+        >>> statement = await conn.prepare("SELECT $1::int * 2")
+        >>> [await statement.fetchval(i) for i in range(3)]
+        [0, 2, 4]
+    """
+
+    __slots__ = ("_connection", "_last_status", "_record_class", "_statement", "_types")
+
+    def __init__(
+        self,
+        connection: Connection,
+        statement: Statement,
+        types: dict[int, Type],
+        record_class: type[Record] | None,
+    ) -> None:
+        self._connection = connection
+        self._statement = statement
+        self._types = types
+        self._record_class = record_class
+        self._last_status: str | None = None
+
+    def get_name(self) -> str:
+        """The statement's name on the server; empty for the unnamed one."""
+        return self._open("get_name").name.decode("utf-8")
+
+    def get_query(self) -> str:
+        """The SQL text."""
+        return self._open("get_query").sql
+
+    def get_statusmsg(self) -> str | None:
+        """The status of the last execution, such as "SELECT 2"; None before the first."""
+        self._open("get_statusmsg")
+        return self._last_status
+
+    def get_parameters(self) -> tuple[Type, ...]:
+        """The types of the parameters, in order."""
+        statement = self._open("get_parameters")
+        return tuple(
+            self._types[oid] for oid in statement.description.parameter_oids
+        )
+
+    def get_attributes(self) -> tuple[Attribute, ...]:
+        """The columns of the result: name and type of each, in order."""
+        statement = self._open("get_attributes")
+        return tuple(
+            Attribute(column.name, self._types[column.type_oid])
+            for column in statement.description.columns
+        )
+
+    def cursor(
+        self, *args: Any, prefetch: int | None = None, timeout: float | None = None
+    ) -> CursorFactory:
+        """Return a cursor over the statement's rows; see `Connection.cursor`."""
+        statement = self._open("cursor")
+        return CursorFactory(
+            self._connection,
+            statement.sql,
+            statement,
+            args,
+            prefetch,
+            timeout,
+            self._record_class,
+        )
+
+    async def explain(self, *args: Any, analyze: bool = False) -> Any:
+        """Return the statement's plan, as objects made from EXPLAIN's JSON.
+
+        Args:
+            args: the statement's arguments.
+            analyze: run the statement, inside of a transaction that is rolled back,
+                and report actual times.
+
+        Source: PostgreSQL documentation, "EXPLAIN".
+        """
+        statement = self._open("explain")
+        connection = self._connection
+        options = "FORMAT JSON, VERBOSE" + (", ANALYZE" if analyze else "")
+        sql = f"EXPLAIN ({options}) {statement.sql}"
+        if not analyze:
+            return _parsed(await connection.fetchval(sql, *args))
+        block = connection.transaction()
+        await block.start()
+        try:
+            return _parsed(await connection.fetchval(sql, *args))
+        finally:
+            await block.rollback()
+
+    async def fetch(
+        self,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> list[Record]:
+        """Run the statement and return its rows; see `Connection.fetch`."""
+        rows: list[Record] = await self._run(
+            "fetch", ROWS, 0, args, timeout, record_class
+        )
+        return rows
+
+    async def fetchrow(
+        self,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> Record | None:
+        """Run the statement and return its first row; see `Connection.fetchrow`."""
+        return await self._run("fetchrow", ROW, 0, args, timeout, record_class)
+
+    async def fetchval(
+        self, *args: Any, column: int | str = 0, timeout: float | None = None
+    ) -> Any:
+        """Run the statement and return one value; see `Connection.fetchval`."""
+        if type(column) is int and column >= 0:
+            return await self._run("fetchval", VALUE, column, args, timeout, None)
+        row = await self._run("fetchval", ROW, 0, args, timeout, None)
+        return None if row is None else row[column]
+
+    async def fetchmany(
+        self,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> list[Record]:
+        """Run the statement for each sequence of arguments; return all the rows."""
+        statement = self._open("fetchmany")
+        rows = await self._connection._many(
+            statement.sql,
+            args,
+            timeout,
+            True,
+            record_class or self._record_class,
+            statement,
+        )
+        assert rows is not None
+        return rows
+
+    async def executemany(
+        self, args: Iterable[Sequence[Any]], *, timeout: float | None = None
+    ) -> None:
+        """Run the statement for each sequence of arguments: all of them or none."""
+        statement = self._open("executemany")
+        await self._connection._many(
+            statement.sql, args, timeout, False, None, statement
+        )
+
+    def _open(self, method: str) -> Statement:
+        if self._statement.closed:
+            raise InterfaceError(
+                f"cannot call PreparedStmt.{method}(): the prepared statement is closed"
+            )
+        if self._connection.is_closed():
+            raise InterfaceError("connection is closed")
+        return self._statement
+
+    async def _run(
+        self,
+        method: str,
+        want: int,
+        column: int,
+        args: tuple[Any, ...],
+        timeout: float | None,
+        record_class: type[Record] | None,
+    ) -> Any:
+        statement = self._open(method)
+        connection = self._connection
+        session = connection._session
+        if timeout is None:
+            timeout = connection._command_timeout
+        with connection._logged(statement.sql, args, timeout):
+            async with asyncio.timeout(timeout):
+                await wait_for_turn(session)
+                op = start_execute(
+                    session,
+                    statement,
+                    args,
+                    want,
+                    column,
+                    record_class or self._record_class,
+                )
+                op.keeps_status = True
+                result = await op
+        self._last_status = op.status
+        return result
+
+
+def _parsed(plan: Any) -> Any:
+    return json.loads(plan) if isinstance(plan, str) else plan
