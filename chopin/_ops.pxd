@@ -4,8 +4,6 @@
 from chopin._buffers cimport ReadBuffer
 from chopin._protocol cimport Op, Session, Statement
 from chopin._rows cimport RowPlan
-from chopin._waiter cimport Waiter
-from chopin._wire cimport Cursor
 
 # What a query's caller wants.
 cdef enum:
@@ -66,13 +64,3 @@ cdef class ManyOp(RowsOp):
 cdef class SimpleOp(Op):
     cdef str status
     cdef int prefix              # characters of riders in front of the user's text
-
-
-cdef class StartupOp(Op):
-    cdef list requests
-    cdef Waiter asked
-    cdef bint ready
-    cdef readonly int minor_version
-
-    cdef int answer(self) except -1
-    cdef int negotiate(self, Cursor *c) except -1

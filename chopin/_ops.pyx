@@ -1,9 +1,9 @@
 # cython: language_level=3
 """The operations of a session: what each writes, and what it makes of the replies.
 
-Owns: startup, prepare, execute, execute-many, portals, simple queries, close, and the
-`start_*` functions that send them. Each returns its operation, which is awaited for the
-answer.
+Owns: prepare, execute, execute-many, portals, simple queries, and the `start_*` functions
+that send them. Each returns its operation, which is awaited for the answer. Startup and
+the end are in _startup.
 Layer L3. Imports L0 - L3.
 
 Rules
@@ -23,7 +23,6 @@ from chopin._protocol cimport (
     ROWS_AT_MOST_ONE,
     ROWS_MANY,
     ROWS_UNKNOWN,
-    STEP_ANY,
     STEP_COLUMNS,
     STEP_PARAMETERS,
     STEP_PARSE,
@@ -35,21 +34,13 @@ from chopin._protocol cimport (
 from chopin._rows cimport Description, RowPlan, parse_description
 from chopin._waiter cimport Waiter
 from chopin._wire cimport (
-    MSG_AUTHENTICATION,
-    MSG_BACKEND_KEY_DATA,
-    MSG_BIND_COMPLETE,
     MSG_COMMAND_COMPLETE,
-    MSG_COPY_BOTH_RESPONSE,
     MSG_COPY_DATA,
     MSG_COPY_DONE,
     MSG_COPY_IN_RESPONSE,
     MSG_COPY_OUT_RESPONSE,
     MSG_DATA_ROW,
     MSG_EMPTY_QUERY_RESPONSE,
-    MSG_NEGOTIATE_PROTOCOL_VERSION,
-    MSG_NO_DATA,
-    MSG_PARAMETER_DESCRIPTION,
-    MSG_PARSE_COMPLETE,
     MSG_PORTAL_SUSPENDED,
     MSG_ROW_DESCRIPTION,
     OUT_BIND,
@@ -57,16 +48,7 @@ from chopin._wire cimport (
     OUT_DESCRIBE,
     OUT_EXECUTE,
     OUT_PARSE,
-    OUT_PASSWORD,
     OUT_QUERY,
-    OUT_SYNC,
-    OUT_TERMINATE,
-    Cursor,
-    cursor_left,
-    cursor_over,
-    put_uint32,
-    take_bytes,
-    take_int32,
 )
 
 from chopin import _statements
@@ -240,6 +222,8 @@ def start_query(
     if session.blocked:
         session.check_open()
         return None
+    if timeout is not None and <double>timeout <= 0:
+        raise TimeoutError
     found = None if session.pooled else session.statements.get(query)
     if found is not None:
         op = start_execute(session, <Statement>found, args, want, column, record_class)
@@ -713,6 +697,22 @@ cdef class SimpleOp(Op):
         return Op.on_ready(self)
 
 
+def start_script(Session session, query, timeout):
+    """Send SQL as text; None when that cannot be done now."""
+    cdef Op op
+    if session.blocked:
+        session.check_open()
+        return None
+    if type(query) is not str:
+        return None
+    if timeout is not None and <double>timeout <= 0:
+        raise TimeoutError
+    op = start_simple(session, query)
+    if timeout is not None:
+        session.set_deadline(op, session.clock() + <double>timeout)
+    return op
+
+
 def start_simple(Session session, str sql):
     """Send a Query message; what waits to ride goes in front of its text."""
     cdef WriteBuffer out = session.out
@@ -757,130 +757,3 @@ cdef int refuse_copy(Op op, unsigned char kind) except -1:
     if not isinstance(op, SimpleOp):
         session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
     return session.flush()
-
-
-# -- startup and end -----------------------------------------------------------------
-
-
-cdef class StartupOp(Op):
-    """From StartupMessage to the first ReadyForQuery.
-
-    What the server asks for in between is given out by `next_request`, one at a time.
-    """
-
-    def next_request(self):
-        """An awaitable of the next (code, data) of an Authentication message.
-
-        None when the session is ready. Code 0 is AuthenticationOk.
-        """
-        cdef Waiter waiter = Waiter(self.loop)
-        self.asked = waiter
-        self.answer()
-        return waiter
-
-    cdef int answer(self) except -1:
-        cdef Waiter asked = self.asked
-        if asked is None:
-            return 0
-        if self.requests:
-            self.asked = None
-            asked.resolve(self.requests.pop(0))
-        elif self.ready:
-            self.asked = None
-            asked.resolve(None)
-        elif self.outcome != 0:
-            self.asked = None
-            asked.fail(self.error or self.value)
-        return 0
-
-    cdef int settle(self) except -1:
-        return self.answer()
-
-    cdef int on_step(
-        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
-    ) except -1:
-        cdef Cursor c = cursor_over(data, size)
-        cdef int32_t code
-        if kind == MSG_AUTHENTICATION:
-            code = take_int32(&c)
-            if c.failed:
-                raise ProtocolError("Authentication message without a code")
-            self.requests.append((code, rest_of(&c)))
-            return self.answer()
-        if kind == MSG_BACKEND_KEY_DATA:
-            self.session.backend_pid = take_int32(&c)
-            key = rest_of(&c)
-            if not 4 <= len(key) <= 256 or (self.minor_version < 2 and len(key) != 4):
-                raise ProtocolError(f"BackendKeyData with a key of {len(key)} bytes")
-            self.session.cancel_key = key
-            return 0
-        if kind == MSG_NEGOTIATE_PROTOCOL_VERSION:
-            return self.negotiate(&c)
-        raise ProtocolError(f"unexpected message {chr(kind)!r} during startup")
-
-    cdef int negotiate(self, Cursor *c) except -1:
-        """NegotiateProtocolVersion: int32 version, int32 count of refused options."""
-        cdef int32_t version = take_int32(c)
-        cdef int32_t refused = take_int32(c)
-        cdef int minor = version & 0xFFFF
-        if c.failed or refused or version >> 16 not in (0, 3) or minor > self.minor_version:
-            raise ProtocolError("NegotiateProtocolVersion does not fit what was asked")
-        self.minor_version = minor
-        return 0
-
-    cdef int on_error(self, object error) except -1:
-        self.error = error
-        self.fail(error)
-        return 0
-
-    cdef int on_ready(self) except -1:
-        self.ready = True
-        self.session.opened()
-        self.resolve(None)
-        return self.answer()
-
-
-cdef bytes rest_of(Cursor *c):
-    cdef Py_ssize_t n = cursor_left(c)
-    cdef const unsigned char *data = take_bytes(c, n)
-    return PyBytes_FromStringAndSize(<const char *>data, n)
-
-
-def start_startup(Session session, dict parameters, int minor_version=0):
-    """Send StartupMessage: int32 length, int32 version 3.x, pairs of strings, a zero."""
-    cdef WriteBuffer out = session.out
-    cdef StartupOp op = StartupOp.__new__(StartupOp)
-    cdef Py_ssize_t field = out.length
-    out.put_int32(0)
-    out.put_int32(3 << 16 | minor_version)
-    try:
-        for name, value in parameters.items():
-            out.put_cstring(name, "a startup parameter's name")
-            out.put_cstring(value, f"the startup parameter {name}")
-    except BaseException:
-        out.length = field
-        raise
-    out.put_byte(0)
-    put_uint32(out.data + field, <unsigned int>(out.length - field))
-    op.loop = session.loop
-    op.requests = []
-    op.minor_version = minor_version
-    op.program = b"~"
-    op.step = PyBytes_AS_STRING(op.program)
-    session.submit(op)
-    return op
-
-
-def send_password(Session session, bytes data):
-    """PasswordMessage, SASLInitialResponse or SASLResponse with the body `data`."""
-    session.out.begin_message(OUT_PASSWORD)
-    session.out.put_raw(PyBytes_AS_STRING(data), len(data))
-    session.out.end_message()
-    session.flush_now()
-
-
-def send_terminate(Session session):
-    """Say goodbye; the server closes the connection."""
-    session.out.begin_message(OUT_TERMINATE)
-    session.out.end_message()
-    session.flush_now()

@@ -705,6 +705,7 @@ cdef class Session:
         cdef Op op
         self.state = CLOSED
         self.closed_by = reason
+        self.write = None
         while self.head is not None:
             op = self.head
             self.head = op.next

@@ -250,6 +250,8 @@ cdef class RowPlan:
         cdef int i
         if size < 2 or get_uint16(data) != self.size:
             raise self.wrong_count(data, size)
+        if column >= self.size:
+            raise IndexError("record index out of range")
         data += 2
         result = None
         for i in range(self.size):

@@ -21,8 +21,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from chopin import _statements
-from chopin._ops import send_terminate
 from chopin._protocol import Session
+from chopin._startup import send_terminate
 from chopin._waiter import use_cancelled_error
 from chopin.dial import Place, request_cancel
 from chopin.exceptions import ConnectionDoesNotExistError, InterfaceError

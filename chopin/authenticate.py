@@ -18,7 +18,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
-from chopin._ops import send_password, start_startup
+from chopin._startup import send_password, start_startup
 from chopin.aio import WireProtocol
 from chopin.auth import check_complete, check_method
 from chopin.config import ConnectConfig

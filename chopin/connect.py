@@ -16,6 +16,8 @@ Source: PostgreSQL documentation, "Specifying Multiple Hosts", target_session_at
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
 import random
 import ssl
 from collections.abc import Awaitable, Iterator, Sequence
@@ -103,8 +105,13 @@ class _Attempt:
         self._codecs = codecs
         self._descriptions = {} if descriptions is None else descriptions
         self._salted_cache = {} if salted_cache is None else salted_cache
-        # made when the first host needs it: missing files are no matter for a socket
-        self._context: ssl.SSLContext | None = None
+
+    @functools.cached_property
+    def _context(self) -> ssl.SSLContext:
+        """Made when the first server wants it: for a socket, missing files do not matter."""
+        context = make_context(self._config)
+        assert context is not None
+        return context
 
     async def any_host(self, wanted: SessionAttribute) -> WireProtocol:
         """The first host that can be reached and is of the kind that is wanted."""
@@ -139,11 +146,10 @@ class _Attempt:
         self, host: Host, family: int, address: object, wanted: SessionAttribute
     ) -> WireProtocol:
         """Try with and without TLS, as far as sslmode lets us."""
-        if self._context is None and not host.is_unix:
-            self._context = make_context(self._config)
-        ways = plan_tls(self._config, host, self._context)
-        for i, (context, is_optional) in enumerate(ways):
-            place = Place(host, family, address, context, is_optional)
+        ways = plan_tls(self._config, host)
+        for i, (is_tls, is_optional) in enumerate(ways):
+            tls = (lambda: self._context) if is_tls else None
+            place = Place(host, family, address, tls, is_optional)
             try:
                 return await self._limited(self._one(place, wanted))
             except InvalidAuthorizationSpecificationError as error:
@@ -165,9 +171,11 @@ class _Attempt:
             except OSError as error:
                 error.add_note(f"while connecting to {describe(place)}")
                 raise
-            is_tls = session.extra_info("ssl_object") is not None
-            if not is_tls and place.context is not None:
-                session.place = Place(place.host, place.family, place.address, None)
+            if session.extra_info("ssl_object") is None:
+                # a cancel request goes the way that the session went
+                session.place = dataclasses.replace(place, tls=None)
+            else:
+                session.place = dataclasses.replace(place, is_tls_optional=False)
             await Authenticator(session, self._salted_cache).run()
             await _check_kind(session, wanted)
         except BaseException:

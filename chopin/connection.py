@@ -44,6 +44,7 @@ from chopin._ops import (
     start_many,
     start_prepare,
     start_query,
+    start_script,
     start_simple,
 )
 from chopin._rows import Record, check_record_class
@@ -235,9 +236,12 @@ class Connection:
         """
         if timeout is None:
             timeout = self._command_timeout
-        if not args or self._observers.query:
+        if self._observers.query:
             return await self._run(STATUS, 0, query, args, timeout, None)
-        op = start_query(self._session, query, args, STATUS, 0, timeout, None)
+        if args:
+            op = start_query(self._session, query, args, STATUS, 0, timeout, None)
+        else:
+            op = start_script(self._session, query, timeout)
         if op is None:
             return await self._run(STATUS, 0, query, args, timeout, None)
         try:
@@ -323,7 +327,10 @@ class Connection:
         """Run a query again whose error can be healed; raise the others."""
         error.query = query
         if error.sqlstate not in HEALABLE or not heal(self._session, query, op, error):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
         return await self._run(want, column, query, args, timeout, None)
 
     async def _simple(self, query: str) -> str:

@@ -25,6 +25,7 @@ import socket
 import ssl
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chopin.config import ConnectConfig, Host, SSLMode
@@ -45,14 +46,15 @@ class Place:
         host: the configured host.
         family: of the socket.
         address: what `socket.connect` takes.
-        context: the TLS context, or None to speak plain.
+        tls: makes the TLS context, which is not cheap, once the server has said that it
+            speaks TLS; None to speak plain.
         is_tls_optional: go on without TLS when the server has none.
     """
 
     host: Host
     family: int
     address: Any
-    context: ssl.SSLContext | None
+    tls: Callable[[], ssl.SSLContext] | None
     is_tls_optional: bool = False
 
 
@@ -89,7 +91,7 @@ async def open_transport(
         ProtocolError: bytes came ahead of the handshake.
     """
     loop = asyncio.get_running_loop()
-    context = place.context
+    context: ssl.SSLContext | None = None
     sock = socket.socket(place.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -99,14 +101,14 @@ async def open_transport(
         if place.family == socket.AF_UNIX:
             _check_peer(sock, config)
         is_direct = config.sslnegotiation == "direct"
-        if context is not None and not is_direct:
-            if not await _request_tls(loop, sock):
-                if not place.is_tls_optional:
-                    raise NoTLSError(
-                        "the server does not speak TLS, and "
-                        f"sslmode={config.sslmode} insists on it"
-                    )
-                context = None
+        if place.tls is not None:
+            if is_direct or await _request_tls(loop, sock):
+                context = place.tls()
+            elif not place.is_tls_optional:
+                raise NoTLSError(
+                    "the server does not speak TLS, and "
+                    f"sslmode={config.sslmode} insists on it"
+                )
         transport = await _make_transport(loop, sock, config, place, context, protocol)
     except BaseException:
         sock.close()
@@ -237,21 +239,23 @@ async def request_cancel(
         transport.abort()
 
 
-def plan_tls(
-    config: ConnectConfig, host: Host, context: ssl.SSLContext | None
-) -> list[tuple[ssl.SSLContext | None, bool]]:
-    """How to speak to a host, in the order to try: (context, whether it is optional).
+def plan_tls(config: ConnectConfig, host: Host) -> list[tuple[bool, bool]]:
+    """How to speak to a host, in the order to try: (with TLS, whether it is optional).
 
     A second way is tried only when the server has refused the first one by its own
     rules (pg_hba.conf), never when a handshake has failed.
     """
-    if host.is_unix or context is None:
-        return [(None, False)]
-    if config.sslmode == SSLMode.allow:
-        return [(None, False), (context, False)]
-    if config.sslmode == SSLMode.prefer:
-        return [(context, True), (None, False)]
-    return [(context, False)]
+    plain, optional, insisted = (False, False), (True, True), (True, False)
+    if host.is_unix:
+        return [plain]
+    if config.ssl_context is not None:
+        return [insisted]
+    ways = {
+        SSLMode.disable: [plain],
+        SSLMode.allow: [plain, insisted],
+        SSLMode.prefer: [optional, plain],
+    }
+    return ways.get(config.sslmode, [insisted])
 
 
 def describe(place: Place) -> str:
