@@ -1,0 +1,89 @@
+# Everything from a bare machine: Python >= 3.11 with its headers, gcc and make.
+#
+#   make demo                     see it work
+#   make test                     run all tests
+#   make test PYTHON=python3.13   the same on another Python, side by side
+#
+# Each Python version has its own virtual environment, build directory and stamp
+# files; a step runs again only when what it depends on has changed.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+VERSION := $(shell $(PYTHON) -c 'import sys; v = sys.version_info; \
+	print("%d.%d%s" % (v[0], v[1], getattr(sys, "abiflags", "")) if v >= (3, 11) else "")')
+ifeq ($(VERSION),)
+$(error $(PYTHON) does not run or is older than 3.11; try: make PYTHON=/path/to/python3.11)
+endif
+
+VENV := .venv-$(VERSION)
+BIN := $(VENV)/bin
+DEPS := $(VENV)/.stamp-deps
+BUILT := $(VENV)/.stamp-build$(if $(CHOPIN_DEBUG),-debug)
+SOURCES := setup.py $(wildcard chopin/*.pyx chopin/*.pxd chopin/*.h chopin/_record.c)
+PY_TREES := $(wildcard chopin tests bench examples setup.py)
+
+.PHONY: build test unit db lint bench annotate demo clean
+
+build: $(BUILT)
+
+test: build
+	$(BIN)/python -m pytest tests/unit tests/db $(PYTEST_ARGS)
+
+unit: build
+	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+db: build
+	$(BIN)/python -m pytest tests/db $(PYTEST_ARGS)
+
+lint: build
+	$(BIN)/ruff check $(PY_TREES)
+	$(BIN)/ruff format --check $(PY_TREES)
+	$(BIN)/mypy chopin $(wildcard examples)
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint chopin/*.pyx chopin/*.pxd
+
+bench: build
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# One HTML page per module: the yellower a line, the more Python is in it.
+annotate: $(DEPS)
+	@mkdir -p build/annotate
+	@for source in chopin/*.pyx; do \
+		$(BIN)/cython -3 --annotate $$source \
+			-o build/annotate/$$(basename $$source .pyx).c || exit 1; \
+	done
+	@ls build/annotate/*.html
+
+demo: build
+	$(BIN)/python examples/demo.py
+
+clean:
+	rm -rf .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+		.benchmarks .hypothesis
+	rm -f chopin/*.so chopin/*.html
+	rm -f $(filter-out chopin/_record.c,$(wildcard chopin/*.c))
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The requirements are read out of pyproject.toml, since installing the project itself
+# would build it a second time. The .pth file makes the tree importable.
+$(DEPS): pyproject.toml
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "cannot make a virtual environment: install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load( \
+		open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]))' \
+		> $(VENV)/requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check \
+		--requirement $(VENV)/requirements.txt
+	@$(BIN)/python -c 'import os, sysconfig; \
+		open(sysconfig.get_path("purelib") + "/chopin-tree.pth", "w").write(os.getcwd() + "\n")'
+	@touch $@
+
+# Extensions are compared by time only: other flags or another kind of build need force.
+$(BUILT): $(DEPS) $(SOURCES)
+	@echo "building chopin for Python $(VERSION)"
+	@$(BIN)/python setup.py --quiet build_ext --inplace $(if $(filter setup.py,$?),--force) \
+		--build-temp build/temp-$(VERSION)$(if $(CHOPIN_DEBUG),-debug)
+	@rm -f $(VENV)/.stamp-build*
+	@touch $@
