@@ -296,7 +296,9 @@ cdef int write_dimension(
             if scratch is not None and i:
                 out.put_byte(delimiter)
             if is_dimension(item) == is_last:
-                raise ValueError(RAGGED)
+                # a codec of the user's may take a list for one element
+                if not is_last or element.py_encode is None:
+                    raise ValueError(RAGGED)
             if not is_last:
                 inner = tuple(item)
                 if PyTuple_GET_SIZE(inner) != shape.lengths[depth + 1]:

@@ -25,12 +25,11 @@ from typing import TYPE_CHECKING, Any
 from chopin import _statements
 from chopin._ops import (
     VALUE,
+    start_cached,
     start_parse_and_execute,
     start_prepare,
-    start_query,
 )
 from chopin._protocol import Statement
-from chopin._waiter import Waiter
 from chopin.exceptions import InvalidCachedStatementError, PostgresError
 
 if TYPE_CHECKING:
@@ -51,16 +50,34 @@ HEALABLE = frozenset(
 )
 
 
-async def wait_for_turn(session: Session) -> None:
-    """Wait until the session takes operations.
+class Turn:
+    """`async with Turn(session):` it is this call's turn to send.
+
+    Calls are sent in the order in which they were made. Leave the block when the last
+    message group is sent, and await its answer outside.
 
     Raises:
-        InterfaceError: it is closed.
+        InterfaceError: the session is closed.
     """
-    while session.blocked:
+
+    __slots__ = ("_session", "_ticket")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def __aenter__(self) -> None:
+        session = self._session
         session.ensure_open()
-        await session.wait_unblocked()
-    session.ensure_open()
+        self._ticket = session.join_line()
+        try:
+            await self._ticket
+            await unblocked(session)
+        except BaseException:
+            session.leave_line(self._ticket)
+            raise
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._session.leave_line(self._ticket)
 
 
 async def run_query(
@@ -96,55 +113,43 @@ async def _send(
     column: int,
     record_class: type[Record] | None,
 ) -> QueryOp:
-    """Send the statement, described and prepared as need be."""
-    while True:
-        await wait_for_turn(session)
-        op = start_query(session, sql, args, want, column, None, record_class)
-        if op is not None:
-            return op
-        waiters = session.preparing.get(sql)
-        if waiters is not None:
-            waiter = Waiter(session.loop)
-            waiters.append(waiter)
-            await waiter
-            continue
-        description = session.descriptions.get(sql)
-        if description is None:
+    """Send the statement in its turn, described and prepared as need be."""
+    async with Turn(session):
+        while True:
+            op = start_cached(session, sql, args, want, column, record_class)
+            if op is not None:
+                return op
+            description = session.descriptions.get(sql)
+            if description is not None:
+                name = _statements.statement_name(sql)
+                statement = Statement(session, sql, name, description)
+                return start_parse_and_execute(
+                    session, statement, args, want, column, record_class
+                )
             await _prepare(session, sql)
-            continue
-        statement = Statement(
-            session, sql, _statements.statement_name(sql), description
-        )
-        return start_parse_and_execute(
-            session, statement, args, want, column, record_class
-        )
 
 
 async def _prepare(session: Session, sql: str) -> None:
-    """Have the server describe the text, under a name where it is to be cached.
-
-    Others that want the same text meanwhile wait for this one.
-    """
+    """Have the server describe the text, under a name where it is to be cached."""
     keep = _statements.is_admitted(session, sql) and not session.pooled
     name = _statements.statement_name(sql) if keep else b""
-    waiters: list[Waiter] = []
-    session.preparing[sql] = waiters
-    try:
-        await start_prepare(session, sql, name, keep)
-    finally:
-        del session.preparing[sql]
-        for waiter in waiters:
-            waiter.set_result(None)
+    await start_prepare(session, sql, name, keep)
+    await unblocked(session)
+
+
+async def unblocked(session: Session) -> None:
+    """Wait until the session takes messages again, for who has the turn."""
+    while session.blocked:
+        session.ensure_open()
+        await session.wait_unblocked()
 
 
 async def cached_statement(session: Session, sql: str) -> Statement:
-    """A statement for execute-many and cursors: named where it may be cached.
+    """A statement for execute-many, for who has the turn.
 
-    Unnamed, it is only known as long as nothing else is parsed; the caller parses it
-    again in its own group.
+    It is the cached one, or an unnamed one that the caller parses in its own group.
     """
     while True:
-        await wait_for_turn(session)
         if not session.pooled:
             statement = session.statements.get(sql)
             if statement is not None:
@@ -153,41 +158,41 @@ async def cached_statement(session: Session, sql: str) -> Statement:
         is_named = _statements.is_admitted(session, sql) and not session.pooled
         if description is not None and not is_named:
             return Statement(session, sql, b"", description)
-        waiters = session.preparing.get(sql)
-        if waiters is not None:
-            waiter = Waiter(session.loop)
-            waiters.append(waiter)
-            await waiter
-        else:
-            await _prepare(session, sql)
+        await _prepare(session, sql)
 
 
 def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> bool:
-    """Make the session ready to run `sql` again after `error`; False if that is wrong."""
-    code = error.sqlstate
+    """Drop what `error` shows to be stale; whether `sql` may be run again.
+
+    If so, the session has been made ready for it.
+    """
+    if not _invalidate(session, sql, op, error):
+        return False
     riders = () if op is None else op.riders or ()
     status = session.transaction_status
-    if status == "E":
-        if not riders or not riders[0].startswith("BEGIN"):
-            return False
+    if status == "E" and riders and riders[0].startswith("BEGIN"):
+        session.riders.append("ROLLBACK")
     elif status != "I":
         return False
+    session.riders.extend(riders)
+    return True
+
+
+def _invalidate(
+    session: Session, sql: str, op: Op | None, error: PostgresError
+) -> bool:
+    """Forget what the error says is no longer true; False if it says no such thing."""
+    code = error.sqlstate
     if code == _CANCELED:
-        if op is None or not op.bystander:
-            return False
-    elif code in (_NO_STATEMENT, _STATEMENT_EXISTS):
+        return op is not None and op.bystander
+    if code in (_NO_STATEMENT, _STATEMENT_EXISTS):
         session.pooled = True
         _statements.lose_all(session)
-    elif isinstance(error, InvalidCachedStatementError) or (
+        return True
+    if isinstance(error, InvalidCachedStatementError) or (
         code == _INTERNAL and "cache lookup failed" in str(error)
     ):
         session.descriptions.pop(sql, None)
         _statements.forget(session, sql)
-    else:
-        return False
-    if riders:
-        if status == "E":
-            session.add_rider("ROLLBACK")
-        for rider in riders:
-            session.add_rider(rider)
-    return True
+        return True
+    return False

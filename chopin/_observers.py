@@ -15,11 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chopin.exceptions import InterfaceError, InterfaceWarning, PostgresLogMessage
+from chopin.exceptions import InterfaceError, PostgresLogMessage
 
 if TYPE_CHECKING:
     from chopin.connection import Connection
@@ -75,7 +74,7 @@ class Observers:
         """Refuse what cannot be called."""
         if not callable(callback):
             raise InterfaceError(
-                "a callback is expected to be a function or a coroutine function, got "
+                "expected a callable or an `async def` function, got "
                 f"{callback!r}"
             )
         return callback
@@ -126,14 +125,3 @@ class Observers:
             yield
         finally:
             self.query.pop(callback, None)
-
-    def warn_if_left(self) -> None:
-        """InterfaceWarning when log listeners are still there on release."""
-        if self.log:
-            warnings.warn(
-                InterfaceWarning(
-                    "a connection is being given back with log listeners: remove them "
-                    "first"
-                ),
-                stacklevel=3,
-            )

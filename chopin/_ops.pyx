@@ -207,6 +207,26 @@ cdef class QueryOp(RowsOp):
         return 0
 
 
+def check_timeout(timeout):
+    """A time-out as float; TimeoutError at once when there is no time at all.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    if type(timeout) is not float:
+        try:
+            if type(timeout) is bool:
+                raise TypeError
+            timeout = float(timeout)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"invalid timeout value: expected non-negative float (got {timeout!r})"
+            ) from None
+    if <double>timeout <= 0:
+        raise TimeoutError
+    return timeout
+
+
 def start_query(
     Session session, query, tuple args, int want, int column, timeout, record_class
 ):
@@ -217,13 +237,23 @@ def start_query(
         column: position of the value for VALUE.
         timeout: seconds from now, or None.
     """
-    cdef Statement statement
-    cdef QueryOp op
-    if session.blocked:
+    if session.blocked or session.line:
         session.check_open()
         return None
-    if timeout is not None and <double>timeout <= 0:
-        raise TimeoutError
+    if timeout is not None:
+        timeout = check_timeout(timeout)
+    op = start_cached(session, query, args, want, column, record_class)
+    if timeout is not None and op is not None:
+        session.set_deadline(<QueryOp>op, session.clock() + <double>timeout)
+    return op
+
+
+def start_cached(
+    Session session, query, tuple args, int want, int column, record_class
+):
+    """`start_query` for who has the turn already."""
+    cdef Statement statement
+    cdef QueryOp op
     found = None if session.pooled else session.statements.get(query)
     if found is not None:
         op = start_execute(session, <Statement>found, args, want, column, record_class)
@@ -234,8 +264,6 @@ def start_query(
         op = start_parse_and_execute(
             session, statement, args, want, column, record_class
         )
-    if timeout is not None:
-        session.set_deadline(op, session.clock() + <double>timeout)
     return op
 
 
@@ -407,8 +435,8 @@ cdef class PrepareOp(Op):
         cdef Statement statement
         cdef Session session = self.session
         if self.error is not None:
-            if self.parsed:
-                session.close_later(self.name)
+            if self.parsed and self.name:
+                session.closes.append(self.name)
             return Op.on_ready(self)
         description = parse_description(self.raw_parameters, self.raw_columns or b"")
         statement = Statement(session, self.sql, self.name, description)
@@ -610,7 +638,7 @@ cdef class ManyOp(RowsOp):
         return 0
 
     def finish(self):
-        """Write Sync; returns what to await: the answer, once everything is executed.
+        """Write Sync; the answer comes once everything is executed.
 
         When the operation has ended already, nothing of the group takes effect.
         """
@@ -618,7 +646,6 @@ cdef class ManyOp(RowsOp):
             self.give_up()
         else:
             self._end()
-        return self
 
     def give_up(self):
         """Make the whole group fail on the server, whatever of it was sent."""
@@ -700,13 +727,13 @@ cdef class SimpleOp(Op):
 def start_script(Session session, query, timeout):
     """Send SQL as text; None when that cannot be done now."""
     cdef Op op
-    if session.blocked:
+    if session.blocked or session.line:
         session.check_open()
         return None
     if type(query) is not str:
         return None
-    if timeout is not None and <double>timeout <= 0:
-        raise TimeoutError
+    if timeout is not None:
+        timeout = check_timeout(timeout)
     op = start_simple(session, query)
     if timeout is not None:
         session.set_deadline(op, session.clock() + <double>timeout)

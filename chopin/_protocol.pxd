@@ -105,26 +105,27 @@ cdef class Session:
     cdef int cancelling                  # cancel requests under way
     cdef bint paused                     # the transport's buffer is full
     cdef bint held                       # by a group that is still being written
+    cdef readonly object line            # deque of tickets: calls that are not sent yet
     cdef list unblock_waiters
     cdef list writable_waiters
     cdef double next_deadline
     cdef readonly dict statements        # SQL -> Statement, oldest first
     cdef readonly dict descriptions      # SQL -> Description; a pool shares one
-    cdef readonly dict preparing         # SQL -> list of waiters
     cdef readonly set in_first_flight    # SQL whose Parse and first Execute are sent
     cdef readonly CodecMap codecs
     cdef readonly object record_class
     cdef public int statement_cache_size
     cdef public int statement_size_limit
     cdef public bint pooled              # statements may be gone or there already
-    cdef list closes                     # names of statements to close, ahead of a group
-    cdef list riders                     # SQL of what goes ahead of the next statement
+    cdef readonly list closes            # names of statements to close, ahead of a group
+    cdef readonly list riders            # SQL of what goes ahead of the next statement
 
     cdef int submit(self, Op op) except -1
     cdef int hold(self, Op op) except -1
     cdef int release(self) except -1
     cdef int flush(self) except -1
     cdef int check_open(self) except -1
+    cdef int opened(self) except -1
     cdef int set_deadline(self, Op op, double deadline) except -1
     cdef bytes put_ahead(self, Op op)
     cdef int _frames(self) except -1

@@ -33,7 +33,8 @@ Rules
 - Tasks are woken when a read has been taken in completely, never in the middle of it.
 - What a task does then is written together, in one `write`.
 - `blocked` says that no new operation may be sent: a cancelled one has not ended yet, a
-  cancel request is under way, or the peer does not read. A call waits for its turn.
+  cancel request is under way, or the peer does not read. Calls that cannot be sent at
+  once stand in `line`, and those that come later stand behind them.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -77,6 +78,7 @@ from chopin._wire cimport (
     take_string,
 )
 
+import collections
 import re
 
 from chopin import _statements
@@ -227,7 +229,7 @@ cdef class Statement:
 
     def __del__(self):
         if self.owner is not None and not self.closed:
-            self.owner.close_later(self.name)
+            self.owner.closes.append(self.name)
 
     cdef int plan(self, Session session) except -1:
         """Resolve the codecs, again when the session's codecs have changed."""
@@ -278,11 +280,11 @@ cdef class Session:
         self.parameters = {}
         self.cancel_key = b""
         self.blocked = True
+        self.line = collections.deque()
         self.unblock_waiters = []
         self.writable_waiters = []
         self.next_deadline = NEVER
         self.statements = {}
-        self.preparing = {}
         self.in_first_flight = set()
         self.closes = []
         self.riders = []
@@ -595,11 +597,11 @@ cdef class Session:
         """InterfaceError unless the session can take operations."""
         self.check_open()
 
-    def opened(self):
+    cdef int opened(self) except -1:
         """Startup is complete."""
         self.state = OPEN
         self.frame_limit = FRAME_LIMIT
-        self._update_blocked()
+        return self._update_blocked()
 
     cdef int _update_blocked(self) except -1:
         cdef list waiters
@@ -637,6 +639,24 @@ cdef class Session:
     def is_draining(self):
         """Whether a cancelled operation or a cancel request has not ended yet."""
         return self.state != CLOSED and (self.abandoned > 0 or self.cancelling > 0)
+
+    def join_line(self):
+        """Stand in line: an awaitable that ends when everybody before has left.
+
+        Who takes more than one message group stands in line until the last is sent, so
+        that what was called later is not sent earlier.
+        """
+        cdef Waiter ticket = Waiter(self.loop)
+        self.line.append(ticket)
+        if len(self.line) == 1:
+            ticket.resolve(None)
+        return ticket
+
+    def leave_line(self, Waiter ticket):
+        """Let the next one have its turn."""
+        self.line.remove(ticket)
+        if self.line:
+            (<Waiter>self.line[0]).resolve(None)
 
     def wait_unblocked(self):
         """An awaitable that ends when `blocked` may have become false, or on the end."""
@@ -755,24 +775,6 @@ cdef class Session:
     def in_flight(self):
         """Whether an operation has not ended yet."""
         return self.head is not None
-
-    def add_rider(self, str sql):
-        """Send `sql` ahead of the next statement, in its group."""
-        self.riders.append(sql)
-
-    @property
-    def pending_riders(self):
-        """The statements that wait for something to ride on; a copy."""
-        return list(self.riders)
-
-    def drop_riders(self, Py_ssize_t keep):
-        """Forget all riders but the first `keep`."""
-        del self.riders[keep:]
-
-    def close_later(self, bytes name):
-        """Close the statement `name` ahead of the next group."""
-        if name:
-            self.closes.append(name)
 
 
 cdef str decode_string(Cursor *c):

@@ -320,7 +320,9 @@ static PyObject *record_repr(RecordObject *self) {
     separator = PyUnicode_FromString(" ");
     joined = separator == NULL ? NULL : PyUnicode_Join(separator, parts);
     if (joined != NULL) {
-        out = PyUnicode_FromFormat(Py_SIZE(self) ? "<Record %U>" : "<Record%U>", joined);
+        const char *dot = strrchr(Py_TYPE(self)->tp_name, '.');
+        const char *name = dot == NULL ? Py_TYPE(self)->tp_name : dot + 1;
+        out = PyUnicode_FromFormat(Py_SIZE(self) ? "<%s %U>" : "<%s%U>", name, joined);
     }
 done:
     Py_ReprLeave((PyObject *)self);

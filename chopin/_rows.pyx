@@ -57,6 +57,11 @@ cdef extern from *:
     object propagate "chopin_propagate"()
     PyObject *new_none "chopin_none"()
 
+cdef int MAX_PARAMETERS = 65535  # Bind counts them in 16 bits
+cdef str NO_PARAMETERS = (
+    "Only SELECT, INSERT, UPDATE, DELETE, MERGE and VALUES take parameters, written $1, "
+    "$2, ...; other statements take none."
+)
 cdef int REPR_LENGTH = 40  # of a refused argument; longer ones are cut
 
 
@@ -311,14 +316,16 @@ cdef class ParamPlan:
         """InterfaceError unless exactly the described number of arguments is there."""
         if count == self.size:
             return 0
+        if count > MAX_PARAMETERS:
+            raise InterfaceError(
+                f"the number of query arguments cannot exceed {MAX_PARAMETERS}: pass "
+                "them as an array, or use executemany()"
+            )
         raise InterfaceError(
             f"the server expects {self.size} argument{'' if self.size == 1 else 's'} "
             f"for this query, {count} {'was' if count == 1 else 'were'} passed",
-            hint="Compare the placeholders of the query with the arguments that were "
-            "passed."
-            if self.size
-            else "Only SELECT, INSERT, UPDATE, DELETE, MERGE and VALUES take "
-            "parameters, written $1, $2, ...; other statements take none.",
+            hint="Check the query against the passed list of arguments."
+            + ("" if self.size else " " + NO_PARAMETERS),
         )
 
     cdef int encode(self, WriteBuffer out, tuple args, Py_ssize_t element) except -1:

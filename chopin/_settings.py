@@ -24,6 +24,8 @@ _LEVELS = {"alpha": "alpha", "beta": "beta", "rc": "candidate", "devel": "alpha"
 class ConnectionSettings:
     """The run-time parameters that the server reports, as attributes.
 
+    They follow the server: what it reports later is seen here.
+
     Example:
         >>> settings = ConnectionSettings({"server_encoding": "UTF8"})
         >>> settings.server_encoding
@@ -32,14 +34,24 @@ class ConnectionSettings:
     Source: PostgreSQL documentation, "Asynchronous Operations".
     """
 
+    __slots__ = ("_parameters",)
+
     def __init__(self, parameters: Mapping[str, str]) -> None:
-        self.__dict__.update(parameters)
+        self._parameters = parameters
 
     def __getattr__(self, name: str) -> str:
-        raise AttributeError(f"the server does not report a setting {name!r}")
+        try:
+            return self._parameters[name]
+        except KeyError:
+            raise AttributeError(
+                f"the server does not report a setting {name!r}"
+            ) from None
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._parameters)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k}={v!r}" for k, v in sorted(self.__dict__.items()))
+        shown = ", ".join(f"{k}={v!r}" for k, v in sorted(self._parameters.items()))
         return f"<ConnectionSettings {shown}>"
 
 

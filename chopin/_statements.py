@@ -18,29 +18,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-
-class CachedStatement(Protocol):
-    """What the policy needs to know of a statement."""
-
-    sql: str
-    name: bytes
-    used: bool
-    cached: bool
-    closed: bool
-
-
-class Cache(Protocol):
-    """What the policy needs to know of a session."""
-
-    statements: dict[str, CachedStatement]
-    descriptions: dict[str, object]
-    statement_cache_size: int
-    statement_size_limit: int
-
-    def close_later(self, name: bytes) -> None: ...
-
+if TYPE_CHECKING:
+    from chopin._protocol import Session, Statement
+    from chopin._rows import Description
 
 # A service has some hundred statements; one that builds its SQL from values has no end.
 DESCRIPTIONS = 1000
@@ -59,7 +41,7 @@ def unique_name() -> bytes:
     return b"chopin_stmt_%x" % next(_numbers)
 
 
-def is_admitted(session: Cache, sql: str) -> bool:
+def is_admitted(session: Session, sql: str) -> bool:
     """Whether `sql` may be kept: the cache is on and the text is not too long."""
     if session.statement_cache_size <= 0:
         return False
@@ -67,7 +49,7 @@ def is_admitted(session: Cache, sql: str) -> bool:
     return not limit or len(sql) <= limit
 
 
-def describe(session: Cache, sql: str, description: object) -> None:
+def describe(session: Session, sql: str, description: Description) -> None:
     """Keep what the server said of `sql`, for sessions that do not know it yet."""
     descriptions = session.descriptions
     if len(descriptions) >= DESCRIPTIONS and sql not in descriptions:
@@ -75,7 +57,7 @@ def describe(session: Cache, sql: str, description: object) -> None:
     descriptions[sql] = description
 
 
-def admit(session: Cache, statement: CachedStatement) -> None:
+def admit(session: Session, statement: Statement) -> None:
     """Keep `statement`, and make room for it."""
     statements = session.statements
     forget(session, statement.sql)
@@ -90,23 +72,23 @@ def admit(session: Cache, statement: CachedStatement) -> None:
     statements[statement.sql] = statement
 
 
-def forget(session: Cache, sql: str) -> None:
+def forget(session: Session, sql: str) -> None:
     """Drop the statement for `sql`, if there is one, and close it on the server."""
     statement = session.statements.pop(sql, None)
     if statement is not None and not statement.closed:
         statement.cached = False
         statement.closed = True
-        session.close_later(statement.name)
+        session.closes.append(statement.name)
 
 
-def forget_all(session: Cache) -> None:
+def forget_all(session: Session) -> None:
     """Drop every statement: their plans or types may have changed."""
     for sql in list(session.statements):
         forget(session, sql)
     session.descriptions.clear()
 
 
-def lose_all(session: Cache) -> None:
+def lose_all(session: Session) -> None:
     """Drop every statement without closing it: the server has done so."""
     for statement in session.statements.values():
         statement.cached = False
@@ -114,7 +96,7 @@ def lose_all(session: Cache) -> None:
     session.statements.clear()
 
 
-def sweep(session: Cache) -> None:
+def sweep(session: Session) -> None:
     """Drop the statements that were not used since the last sweep."""
     for sql, statement in list(session.statements.items()):
         if statement.used:

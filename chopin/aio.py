@@ -97,7 +97,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
                 timer.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
-        listener = self._listener and self._listener()
+        listener = None if self._listener is None else self._listener()
         if listener is not None:
             listener.on_closed()
 
@@ -107,12 +107,12 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
     # -- the session's side ------------------------------------------------------------
 
     def on_notice(self, message: PostgresLogMessage) -> None:
-        listener = self._listener and self._listener()
+        listener = None if self._listener is None else self._listener()
         if listener is not None:
             listener.on_notice(message)
 
     def on_notification(self, pid: int, channel: str, payload: str) -> None:
-        listener = self._listener and self._listener()
+        listener = None if self._listener is None else self._listener()
         if listener is not None:
             listener.on_notification(pid, channel, payload)
 

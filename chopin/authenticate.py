@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from chopin._startup import send_password, start_startup
 from chopin.aio import WireProtocol
@@ -121,7 +122,7 @@ class Authenticator:
         self._answered = method
 
     async def _password(self) -> str:
-        password = self._config.password
+        password: Any = self._config.password
         if callable(password):
             password = password()
             if inspect.isawaitable(password):

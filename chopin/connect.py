@@ -128,10 +128,10 @@ class _Attempt:
                     return await self._any_tls(host, family, address, wanted)
                 except _NEXT_HOST as error:
                     failures.append(error)
-        error = failures[-1]
+        failure = failures[-1]
         for other in failures[:-1]:
-            error.add_note(f"before that: {type(other).__name__}: {other}")
-        raise error
+            failure.add_note(f"before that: {type(other).__name__}: {other}")
+        raise failure
 
     def _in_order(self, items: Sequence[T]) -> Iterator[T]:
         if self._config.load_balance_hosts == "random":

@@ -18,16 +18,16 @@ import asyncio
 import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, Unpack
 
 from chopin import _statements, introspect
 from chopin._execute import (
     HEALABLE,
+    Turn,
     cached_statement,
     heal,
     run_query,
-    wait_for_turn,
 )
 from chopin._observers import (
     Callback,
@@ -41,6 +41,8 @@ from chopin._ops import (
     STATUS,
     VALUE,
     QueryOp,
+    SimpleOp,
+    check_timeout,
     start_many,
     start_prepare,
     start_query,
@@ -238,6 +240,7 @@ class Connection:
             timeout = self._command_timeout
         if self._observers.query:
             return await self._run(STATUS, 0, query, args, timeout, None)
+        op: QueryOp | SimpleOp | None
         if args:
             op = start_query(self._session, query, args, STATUS, 0, timeout, None)
         else:
@@ -298,26 +301,19 @@ class Connection:
         record_class: type[Record] | None,
     ) -> Any:
         """The long way of `fetch` and its kin."""
-        if not isinstance(query, str):
-            raise TypeError(
-                f"query is expected to be a str, got {type(query).__name__}"
-            )
         if record_class is not None:
             check_record_class(record_class)
-        with self._logged(query, args, timeout):
-            if timeout is not None and timeout <= 0:
-                raise TimeoutError
-            async with asyncio.timeout(timeout):
-                if want == STATUS and not args:
-                    return await self._simple(query)
-                return await run_query(
-                    self._session, query, args, want, column, record_class
-                )
+        async with self._limited(query, args, timeout):
+            if want == STATUS and not args:
+                return await self._simple(query)
+            return await run_query(
+                self._session, query, args, want, column, record_class
+            )
 
     async def _retry(
         self,
         error: PostgresError,
-        op: QueryOp,
+        op: QueryOp | SimpleOp,
         want: int,
         column: int,
         query: str,
@@ -334,9 +330,10 @@ class Connection:
         return await self._run(want, column, query, args, timeout, None)
 
     async def _simple(self, query: str) -> str:
-        """Send SQL as text."""
-        await wait_for_turn(self._session)
-        status: str = await start_simple(self._session, query)
+        """Send SQL as text, in its turn."""
+        async with Turn(self._session):
+            op = start_simple(self._session, query)
+        status: str = await op
         return status
 
     async def _many(
@@ -351,15 +348,11 @@ class Connection:
         """Execute-many, with a statement of the user's or the cached one."""
         if record_class is not None:
             check_record_class(record_class)
-        if timeout is None:
-            timeout = self._command_timeout
         session = self._session
-        with self._logged(command, args, timeout):
-            async with asyncio.timeout(timeout):
+        async with self._limited(command, args, timeout):
+            async with Turn(session):
                 if statement is None:
                     statement = await cached_statement(session, command)
-                else:
-                    await wait_for_turn(session)
                 op = start_many(session, statement, want_rows, record_class)
                 rows = iter(args)
                 try:
@@ -370,10 +363,30 @@ class Connection:
                 except BaseException:
                     op.give_up()
                     raise
-                return await op.finish()
+                op.finish()
+            return await op
+
+    @contextlib.asynccontextmanager
+    async def _limited(
+        self, query: str, args: Any, timeout: float | None
+    ) -> AsyncIterator[None]:
+        """The frame of everything that goes the long way: time-out, names, loggers."""
+        if not isinstance(query, str):
+            raise TypeError(
+                f"query is expected to be a str, got {type(query).__name__}"
+            )
+        if timeout is None:
+            timeout = self._command_timeout
+        with self._logged(query, args, timeout):
+            if timeout is not None:
+                timeout = check_timeout(timeout)
+            async with asyncio.timeout(timeout):
+                yield
 
     @contextlib.contextmanager
-    def _logged(self, query: str, args: Any, timeout: float | None) -> Any:
+    def _logged(
+        self, query: str, args: Any, timeout: float | None
+    ) -> Iterator[None]:
         """Name the query in errors, and tell the query loggers of it."""
         loggers = self._observers.query
         started = time.monotonic() if loggers else 0.0
@@ -429,16 +442,12 @@ class Connection:
         """
         if record_class is not None:
             check_record_class(record_class)
-        if timeout is None:
-            timeout = self._command_timeout
         wire_name = _statements.unique_name() if name is None else name.encode("utf-8")
-        with self._logged(query, (), timeout):
-            async with asyncio.timeout(timeout):
-                await wait_for_turn(self._session)
-                statement = await start_prepare(
-                    self._session, query, wire_name, False
-                )
-                types = await introspect.describe_types(self._session, statement)
+        async with self._limited(query, (), timeout):
+            async with Turn(self._session):
+                op = start_prepare(self._session, query, wire_name, False)
+            statement = await op
+            types = await introspect.describe_types(self._session, statement)
         return PreparedStatement(self, statement, types, record_class)
 
     def cursor(
@@ -462,6 +471,7 @@ class Connection:
             ...     async for row in conn.cursor("SELECT * FROM big"):
             ...         print(row)
         """
+        self._session.ensure_open()
         if record_class is not None:
             check_record_class(record_class)
         return CursorFactory(self, query, None, args, prefetch, timeout, record_class)
@@ -486,6 +496,7 @@ class Connection:
             >>> async with conn.transaction():
             ...     await conn.execute("UPDATE accounts SET balance = 0")
         """
+        self._session.ensure_open()
         return Transaction(self, isolation, readonly, deferrable)
 
     def is_in_transaction(self) -> bool:
@@ -493,7 +504,7 @@ class Connection:
         session = self._session
         if session.transaction_status in ("T", "E"):
             return True
-        return bool(session.pending_riders)
+        return bool(session.riders)
 
     # -- types -------------------------------------------------------------------------
 
@@ -522,6 +533,7 @@ class Connection:
             ...     encoder=json.dumps, decoder=json.loads)
         """
         found = await introspect.find_type(self._session, typename, schema)
+        introspect.check_customizable(found, typename)
         self._session.codecs.register(
             found.oid,
             found.name,
@@ -693,7 +705,7 @@ class Connection:
             if self.is_in_transaction() or self._top_xact is not None:
                 self._report_open_transaction()
                 self._top_xact = None
-                self._session.drop_riders(0)
+                self._session.riders.clear()
                 if self._session.transaction_status != "I":
                     await self.execute("ROLLBACK")
             query = self.get_reset_query()
@@ -714,8 +726,8 @@ class Connection:
     def get_reset_query(self) -> str:
         """The SQL that `reset` runs; override it in a subclass to run less or more."""
         return (
-            "SELECT pg_catalog.pg_advisory_unlock_all(); "
-            "CLOSE ALL; UNLISTEN *; RESET ALL;"
+            "SELECT pg_catalog.pg_advisory_unlock_all();\n"
+            "CLOSE ALL;\nUNLISTEN *;\nRESET ALL;"
         )
 
     # -- what tools that watch asyncpg connections look at -----------------------------
@@ -772,7 +784,7 @@ async def connect(
     """
     if loop is not None and loop is not asyncio.get_running_loop():
         raise InterfaceError("loop is expected to be the running event loop")
-    if not isinstance(connection_class, type) or not issubclass(
+    if not isinstance(connection_class, type) or not issubclass(  # type: ignore[redundant-expr]
         connection_class, Connection
     ):
         raise InterfaceError(

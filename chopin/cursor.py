@@ -15,14 +15,13 @@ Source: PostgreSQL documentation, "Extended Query", "MOVE".
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import itertools
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from chopin import _statements
-from chopin._execute import wait_for_turn
+from chopin._execute import Turn
 from chopin._ops import start_bind, start_portal, start_prepare
 from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
 
@@ -125,21 +124,25 @@ class BaseCursor:
 
     def __repr__(self) -> str:
         state = "exhausted" if self._exhausted else ""
-        return f"<{type(self).__name__} {self._query[:40]!r} {state}>"
+        return f'<{type(self).__name__} "{self._query[:30]}" {state}>'
+
+    def _check_transaction(self) -> None:
+        self._connection._session.ensure_open()
+        if not self._connection.is_in_transaction():
+            raise NoActiveSQLTransactionError(
+                "cursor cannot be created outside of a transaction"
+            )
 
     async def _prepare(self) -> Statement:
         """The statement; one of our own, so that nothing else closes it."""
         connection = self._connection
-        connection._session.ensure_open()
-        if not connection.is_in_transaction():
-            raise NoActiveSQLTransactionError(
-                "cursor cannot be created outside of a transaction"
-            )
-        await wait_for_turn(connection._session)
+        self._check_transaction()
         if self._statement is None:
-            self._statement = await start_prepare(
-                connection._session, self._query, _statements.unique_name(), False
-            )
+            async with Turn(connection._session):
+                op = start_prepare(
+                    connection._session, self._query, _statements.unique_name(), False
+                )
+            self._statement = await op
         self._portal = b"chopin_portal_%x" % next(_numbers)
         return self._statement
 
@@ -158,14 +161,13 @@ class BaseCursor:
 
     async def _rows(self, limit: int, timeout: float | None) -> list[Record]:
         """The next rows: at most `limit`, 0 for all."""
-        if timeout is None:
-            timeout = self._connection._command_timeout
-        with self._connection._logged(self._query, self._args or (), timeout):
-            async with asyncio.timeout(timeout):
-                if self._statement is None or not self._portal:
-                    await self._prepare()
-                await wait_for_turn(self._connection._session)
-                rows, self._exhausted = await self._start(limit)
+        self._check_transaction()
+        async with self._connection._limited(self._query, self._args or (), timeout):
+            if self._statement is None or not self._portal:
+                await self._prepare()
+            async with Turn(self._connection._session):
+                op = self._start(limit)
+            rows, self._exhausted = await op
         return rows
 
 
@@ -207,12 +209,12 @@ class CursorIterator(BaseCursor):
         if ahead is None:
             rows = await self._rows(self._prefetch, self._timeout)
         else:
-            async with asyncio.timeout(self._timeout):
+            async with self._connection._limited(self._query, (), self._timeout):
                 rows, self._exhausted = await ahead
         self._buffer.extend(rows)
         self._portions += 1
         session = self._connection._session
-        if self._portions > 1 and not self._exhausted and not session.blocked:
+        if self._portions > 1 and not self._exhausted and not (session.blocked or session.line):
             self._ahead = self._start(self._prefetch)
 
 
@@ -226,18 +228,18 @@ class Cursor(BaseCursor):
         ...     row = await cursor.fetchrow()
     """
 
-    __slots__ = ("_ready",)
+    __slots__ = ()
 
     async def _bind(self, timeout: float | None) -> Cursor:
         """Bind the portal, so that errors of the query come now."""
-        if timeout is None:
-            timeout = self._connection._command_timeout
-        self._ready: collections.deque[Record] = collections.deque()
-        async with asyncio.timeout(timeout):
+        async with self._connection._limited(self._query, self._args or (), timeout):
             statement = await self._prepare()
             args, self._args = self._args, None
             assert args is not None
-            await start_bind(self._connection._session, statement, self._portal, args)
+            session = self._connection._session
+            async with Turn(session):
+                op = start_bind(session, statement, self._portal, args)
+            await op
         return self
 
     async def fetch(self, n: int, *, timeout: float | None = None) -> list[Record]:
@@ -268,7 +270,7 @@ class Cursor(BaseCursor):
         if self._exhausted:
             return 0
         portal = self._portal.decode("ascii")
-        async with asyncio.timeout(timeout):
+        async with self._connection._limited(self._query, (), timeout):
             status = await self._connection._simple(f'MOVE FORWARD {n:d} "{portal}"')
         moved = int(status.split()[1])
         self._exhausted = moved < n

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from chopin._codecs import CodecMap, builtin_named
 from chopin._execute import run_query
 from chopin._ops import ROWS
-from chopin.exceptions import InterfaceError
+from chopin.exceptions import InterfaceError, UnsupportedClientFeatureError
 from chopin.types import Type
 
 if TYPE_CHECKING:
@@ -40,16 +40,21 @@ _KINDS = {
     "b": "scalar",
     "c": "composite",
     "d": "domain",
-    "e": "enum",
+    "e": "scalar",
     "m": "multirange",
     "p": "pseudo",
     "r": "range",
 }
 
+# Types whose binary form is their text.
+_TEXTUAL = frozenset({"text", "varchar", "bpchar", "name", "json", "xml"})
+
 _COLUMNS = """
 SELECT t.oid, t.typname, n.nspname, t.typtype::pg_catalog.text,
-       t.typarray, t.typelem, t.typcategory::pg_catalog.text
+       t.typarray, e.typname
 FROM pg_catalog.pg_type AS t
+LEFT JOIN pg_catalog.pg_type AS e
+       ON e.typarray OPERATOR(pg_catalog.=) t.oid
 JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
 """
 
@@ -76,6 +81,24 @@ async def find_type(session: Session, name: str, schema: str) -> CatalogType:
     if not rows:
         raise ValueError(f"unknown type: {schema}.{name}")
     return _catalog_type(rows[0])
+
+
+def check_customizable(found: CatalogType, name: str) -> None:
+    """Refuse the kinds of types whose values never carry a codec of their own.
+
+    The server reports the columns of a domain under its base type, and arrays and ranges
+    are made of what they contain.
+    """
+    if found.kind == "domain":
+        raise UnsupportedClientFeatureError(
+            "custom codecs on domain types are not supported",
+            hint="Set the codec on the base type.",
+        )
+    if found.kind not in ("scalar", "composite", "pseudo"):
+        raise InterfaceError(
+            f"cannot use custom codec on type {found.schema}.{name}: it is neither a "
+            "scalar type nor a composite type"
+        )
 
 
 async def describe_types(session: Session, statement: Statement) -> dict[int, Type]:
@@ -110,6 +133,8 @@ def builtin_codec(name: str, format: Literal["text", "binary"] | None) -> Codec:
     codec = builtin_named(name)
     if codec is None:
         raise InterfaceError(f"{name} is not a name of a built-in type with a codec")
+    if format == "text" and codec.name in _TEXTUAL:
+        return CodecMap().lookup(0)  # of an unknown type: its text, as it is
     has = "binary" if codec.format else "text"
     if format is not None and format != has:
         raise InterfaceError(f"the codec of {name} is {has}, not {format}")
@@ -117,8 +142,7 @@ def builtin_codec(name: str, format: Literal["text", "binary"] | None) -> Codec:
 
 
 def _catalog_type(row: Any) -> CatalogType:
-    oid, name, schema, kind, array_oid, element_oid, category = row
-    word = _KINDS.get(kind, "scalar")
-    if category == "A" and element_oid:
-        word = "array"
-    return CatalogType(oid, name, schema, word, array_oid)
+    oid, name, schema, kind, array_oid, element = row
+    if element is not None:
+        return CatalogType(oid, f"{element}[]", schema, "array", array_oid)
+    return CatalogType(oid, name, schema, _KINDS[kind], array_oid)

@@ -13,12 +13,11 @@ Source: PostgreSQL documentation, "PREPARE", "Extended Query".
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chopin._execute import wait_for_turn
+from chopin._execute import Turn
 from chopin._ops import ROW, ROWS, VALUE, start_execute
 from chopin._rows import Record
 from chopin.cursor import CursorFactory
@@ -185,7 +184,10 @@ class PreparedStatement:
                 f"cannot call PreparedStmt.{method}(): the prepared statement is closed"
             )
         if self._connection.is_closed():
-            raise InterfaceError("connection is closed")
+            raise InterfaceError(
+                f"cannot call PreparedStatement.{method}(): the underlying connection "
+                "is closed"
+            )
         return self._statement
 
     async def _run(
@@ -200,11 +202,8 @@ class PreparedStatement:
         statement = self._open(method)
         connection = self._connection
         session = connection._session
-        if timeout is None:
-            timeout = connection._command_timeout
-        with connection._logged(statement.sql, args, timeout):
-            async with asyncio.timeout(timeout):
-                await wait_for_turn(session)
+        async with connection._limited(statement.sql, args, timeout):
+            async with Turn(session):
                 op = start_execute(
                     session,
                     statement,
@@ -213,8 +212,8 @@ class PreparedStatement:
                     column,
                     record_class or self._record_class,
                 )
-                op.keeps_status = True
-                result = await op
+            op.keeps_status = True
+            result = await op
         self._last_status = op.status
         return result
 

@@ -83,7 +83,7 @@ class Transaction:
     ) -> None:
         if isolation is not None and isolation not in ISOLATION_LEVELS:
             raise ValueError(
-                f"isolation is expected to be one of {set(ISOLATION_LEVELS)}, got "
+                f"isolation is expected to be either of {set(ISOLATION_LEVELS)}, got "
                 f"{isolation!r}"
             )
         self._conn = connection
@@ -107,8 +107,8 @@ class Transaction:
             "readonly" if self._readonly else "",
             "deferrable" if self._deferrable else "",
         ]
-        shown = " ".join([self._state.name.lower(), *filter(None, modes)])
-        return f"<chopin.Transaction {shown}>"
+        shown = " ".join([f"state:{self._state.name.lower()}", *filter(None, modes)])
+        return f"<chopin.Transaction {shown} {id(self):#x}>"
 
     async def __aenter__(self) -> None:
         if self._managed:
@@ -166,7 +166,7 @@ class Transaction:
             self._nested = True
             self._id = f"chopin_savepoint_{next(_numbers)}"
             self._begin = f"SAVEPOINT {self._id}"
-        session.add_rider(self._begin)
+        session.riders.append(self._begin)
         self._state = TransactionState.STARTED
 
     def _begin_sql(self) -> str:
@@ -226,11 +226,11 @@ class Transaction:
             return
         session = self._conn._session
         if self._nested and session.transaction_status == "T":
-            session.add_rider(f"RELEASE SAVEPOINT {self._id}")
+            session.riders.append(f"RELEASE SAVEPOINT {self._id}")
             self._state = TransactionState.COMMITTED
             return
         # Savepoints that wait for their release are released by the commit.
-        session.drop_riders(0)
+        session.riders.clear()
         sql = f"RELEASE SAVEPOINT {self._id}" if self._nested else "COMMIT"
         status = await self._finish(sql)
         self._state = TransactionState.COMMITTED
@@ -247,7 +247,7 @@ class Transaction:
     async def _rollback(self) -> None:
         if not self._leave_unsent():
             session = self._conn._session
-            session.drop_riders(0)
+            session.riders.clear()
             is_over = session.transaction_status == "I" and not session.in_flight
             if session.is_open and not is_over:
                 sql = f"ROLLBACK TO {self._id}" if self._nested else "ROLLBACK"
@@ -259,10 +259,10 @@ class Transaction:
     def _leave_unsent(self) -> bool:
         """Take the block's begin back if nothing has ridden on it yet."""
         session = self._conn._session
-        pending = session.pending_riders
+        pending = session.riders
         if self._begin not in pending:
             return False
-        session.drop_riders(pending.index(self._begin))
+        del pending[pending.index(self._begin) :]
         if not self._nested:
             self._conn._top_xact = None
         return True

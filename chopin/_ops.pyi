@@ -1,0 +1,101 @@
+"""What Python sees of the operations of a session."""
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Final
+
+from chopin._protocol import Op, Session, Statement
+from chopin._rows import Record
+
+ROWS: Final = 0
+ROW: Final = 1
+VALUE: Final = 2
+STATUS: Final = 3
+
+class RowsOp(Op):
+    """An operation that brings rows."""
+
+class QueryOp(RowsOp):
+    """Bind and Execute of a statement; what it answers depends on what was wanted."""
+
+    keeps_status: bool
+
+    @property
+    def statement(self) -> Statement: ...
+    @property
+    def status(self) -> str | None: ...
+
+class PrepareOp(Op):
+    """Parse and Describe of a statement."""
+
+    def __await__(self) -> Generator[Any, None, Statement]: ...
+
+class PortalOp(QueryOp):
+    """Some rows of a portal, and whether these were the last."""
+
+    def __await__(self) -> Generator[Any, None, tuple[list[Record], bool]]: ...
+
+class ManyOp(RowsOp):
+    """Bind and Execute for each row of arguments: all or nothing."""
+
+    @property
+    def statement(self) -> Statement: ...
+    def __await__(self) -> Generator[Any, None, list[Record] | None]: ...
+    def feed(self, rows: Iterator[Sequence[Any]]) -> bool: ...
+    def finish(self) -> ManyOp: ...
+    def give_up(self) -> None: ...
+
+class SimpleOp(Op):
+    """A Query message: one or more statements as text."""
+
+    def __await__(self) -> Generator[Any, None, str]: ...
+
+def check_timeout(timeout: Any) -> float: ...
+def start_query(
+    session: Session,
+    query: str,
+    args: tuple[Any, ...],
+    want: int,
+    column: int,
+    timeout: float | None,
+    record_class: type[Record] | None,
+) -> QueryOp | None: ...
+def start_execute(
+    session: Session,
+    statement: Statement,
+    args: tuple[Any, ...],
+    want: int,
+    column: int,
+    record_class: type[Record] | None,
+) -> QueryOp: ...
+def start_parse_and_execute(
+    session: Session,
+    statement: Statement,
+    args: tuple[Any, ...],
+    want: int,
+    column: int,
+    record_class: type[Record] | None,
+) -> QueryOp: ...
+def start_prepare(
+    session: Session, sql: str, name: bytes, keep: bool, parse: bool = True
+) -> PrepareOp: ...
+def start_bind(
+    session: Session, statement: Statement, portal: bytes, args: tuple[Any, ...]
+) -> Op: ...
+def start_portal(
+    session: Session,
+    statement: Statement,
+    portal: bytes,
+    args: tuple[Any, ...] | None,
+    limit: int,
+    record_class: type[Record] | None,
+) -> PortalOp: ...
+def start_many(
+    session: Session,
+    statement: Statement,
+    want_rows: bool,
+    record_class: type[Record] | None,
+) -> ManyOp: ...
+def start_script(
+    session: Session, query: str, timeout: float | None
+) -> SimpleOp | None: ...
+def start_simple(session: Session, sql: str) -> SimpleOp: ...
