@@ -68,16 +68,16 @@ class Turn:
     async def __aenter__(self) -> None:
         session = self._session
         session.ensure_open()
-        self._ticket = session.join_line()
+        self._ticket = session.gate.join()
         try:
             await self._ticket
             await unblocked(session)
         except BaseException:
-            session.leave_line(self._ticket)
+            session.gate.leave(self._ticket)
             raise
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._session.leave_line(self._ticket)
+        self._session.gate.leave(self._ticket)
 
 
 async def run_query(
@@ -139,9 +139,9 @@ async def _prepare(session: Session, sql: str) -> None:
 
 async def unblocked(session: Session) -> None:
     """Wait until the session takes messages again, for who has the turn."""
-    while session.blocked:
+    while session.gate.blocked:
         session.ensure_open()
-        await session.wait_unblocked()
+        await session.gate.wait_unblocked()
 
 
 async def cached_statement(session: Session, sql: str) -> Statement:

@@ -16,11 +16,12 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from chopin.exceptions import InterfaceError, PostgresLogMessage
 
 if TYPE_CHECKING:
+    from chopin.aio import WireProtocol
     from chopin.connection import Connection
 
 Callback = Callable[..., Any] | Callable[..., Coroutine[Any, Any, Any]]
@@ -125,3 +126,64 @@ class Observers:
             yield
         finally:
             self.query.pop(callback, None)
+
+
+class Observed:
+    """The part of `Connection` that is about its observers."""
+
+    __slots__ = ("_observers", "_session")
+
+    _observers: Observers
+    _session: WireProtocol
+
+    def add_log_listener(self, callback: Callback) -> None:
+        """Have `callback(connection, message)` called for every NoticeResponse.
+
+        Args:
+            callback: a function or a coroutine function.
+        """
+        self._session.ensure_open()
+        self._observers.log[Observers.check(callback)] = None
+
+    def remove_log_listener(self, callback: Callback) -> None:
+        """Undo `add_log_listener`; nothing happens when it was not there."""
+        self._observers.log.pop(callback, None)
+
+    def add_termination_listener(self, callback: Callback) -> None:
+        """Have `callback(connection)` called once when the connection ends, however."""
+        self._observers.termination[Observers.check(callback)] = None
+
+    def remove_termination_listener(self, callback: Callback) -> None:
+        """Undo `add_termination_listener`."""
+        self._observers.termination.pop(callback, None)
+
+    def add_query_logger(self, callback: Callback) -> None:
+        """Have `callback(LoggedQuery)` called for every query that ends."""
+        self._session.ensure_open()
+        self._observers.query[Observers.check(callback)] = None
+
+    def remove_query_logger(self, callback: Callback) -> None:
+        """Undo `add_query_logger`."""
+        self._observers.query.pop(callback, None)
+
+    def query_logger(
+        self, callback: Callback
+    ) -> contextlib.AbstractContextManager[None]:
+        """Have `callback(LoggedQuery)` called for the queries of a `with` block.
+
+        Example:
+            >>> with conn.query_logger(print):
+            ...     await conn.fetch("SELECT 1")
+        """
+        return self._observers.logging(callback)
+
+    def on_notice(self, message: PostgresLogMessage) -> None:
+        """Called by the session for a NoticeResponse."""
+        self._observers.tell_notice(cast("Connection", self), message)
+
+    def on_notification(self, pid: int, channel: str, payload: str) -> None:
+        """Called by the session for a NotificationResponse; nobody listens yet."""
+
+    def on_closed(self) -> None:
+        """Called by the session when it has ended."""
+        self._observers.tell_closed(cast("Connection", self))

@@ -237,7 +237,7 @@ def start_query(
         column: position of the value for VALUE.
         timeout: seconds from now, or None.
     """
-    if session.blocked or session.line:
+    if session.gate.blocked or session.gate.line:
         session.check_open()
         return None
     if timeout is not None:
@@ -727,7 +727,7 @@ cdef class SimpleOp(Op):
 def start_script(Session session, query, timeout):
     """Send SQL as text; None when that cannot be done now."""
     cdef Op op
-    if session.blocked or session.line:
+    if session.gate.blocked or session.gate.line:
         session.check_open()
         return None
     if type(query) is not str:

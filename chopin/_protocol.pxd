@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._codecs cimport CodecMap
+from chopin._gate cimport Gate
 from chopin._rows cimport Description, ParamPlan, RowPlan
 from chopin._waiter cimport Waiter
 
@@ -100,14 +101,7 @@ cdef class Session:
     cdef public bytes cancel_key
     cdef readonly object closed_by       # exception that ended the session
     cdef object last_fatal
-    cdef readonly bint blocked
-    cdef int abandoned
-    cdef int cancelling                  # cancel requests under way
-    cdef bint paused                     # the transport's buffer is full
-    cdef bint held                       # by a group that is still being written
-    cdef readonly object line            # deque of tickets: calls that are not sent yet
-    cdef list unblock_waiters
-    cdef list writable_waiters
+    cdef readonly Gate gate
     cdef double next_deadline
     cdef readonly dict statements        # SQL -> Statement, oldest first
     cdef readonly dict descriptions      # SQL -> Description; a pool shares one
@@ -137,7 +131,6 @@ cdef class Session:
     cdef int _parameter(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _notification(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _wake(self) except -1
-    cdef int _update_blocked(self) except -1
     cdef int _cancel_head(self) except -1
     cdef int on_tag(self, const unsigned char *data, Py_ssize_t size) except -1
 

@@ -32,9 +32,7 @@ Rules
 - ParameterStatus, NoticeResponse and NotificationResponse never reach an operation.
 - Tasks are woken when a read has been taken in completely, never in the middle of it.
 - What a task does then is written together, in one `write`.
-- `blocked` says that no new operation may be sent: a cancelled one has not ended yet, a
-  cancel request is under way, or the peer does not read. Calls that cannot be sent at
-  once stand in `line`, and those that come later stand behind them.
+- When an operation may be sent is the business of the session's `Gate`.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -42,6 +40,7 @@ from libc.stdint cimport int32_t, uint32_t
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._codecs cimport CodecMap
+from chopin._gate cimport Gate
 from chopin._rows cimport Description, ParamPlan, RowPlan
 from chopin._waiter cimport WAITING, Waiter
 from chopin._wire cimport (
@@ -78,7 +77,6 @@ from chopin._wire cimport (
     take_string,
 )
 
-import collections
 import re
 
 from chopin import _statements
@@ -132,8 +130,8 @@ cdef class Op(Waiter):
         if session is None or self.abandoned:
             return 0
         self.abandoned = True
-        session.abandoned += 1
-        session._update_blocked()
+        session.gate.abandoned += 1
+        session.gate.update()
         if session.head is self:
             session._cancel_head()
         return 0
@@ -279,10 +277,7 @@ cdef class Session:
         self.txn = TXN_UNKNOWN
         self.parameters = {}
         self.cancel_key = b""
-        self.blocked = True
-        self.line = collections.deque()
-        self.unblock_waiters = []
-        self.writable_waiters = []
+        self.gate = Gate(loop)
         self.next_deadline = NEVER
         self.statements = {}
         self.in_first_flight = set()
@@ -406,8 +401,8 @@ cdef class Session:
         op.on_ready()
         op.session = None
         if op.abandoned:
-            self.abandoned -= 1
-            self._update_blocked()
+            self.gate.abandoned -= 1
+            self.gate.update()
         if self.head is not None and self.head.abandoned:
             self._cancel_head()
         return 0
@@ -525,14 +520,14 @@ cdef class Session:
         else:
             self.tail.next = op
         self.tail = op
-        self.held = True
-        return self._update_blocked()
+        self.gate.held = True
+        return self.gate.update()
 
     cdef int release(self) except -1:
         """The last part is in `out`."""
-        self.held = False
+        self.gate.held = False
         self.flush()
-        return self._update_blocked()
+        return self.gate.update()
 
     def flush_now(self):
         """Write what has been gathered."""
@@ -546,13 +541,13 @@ cdef class Session:
 
     def pause_writing(self):
         """The transport holds more than it likes: send nothing new."""
-        self.paused = True
-        self._update_blocked()
+        self.gate.paused = True
+        self.gate.update()
 
     def resume_writing(self):
         """The transport has room again."""
-        self.paused = False
-        self._update_blocked()
+        self.gate.paused = False
+        self.gate.update()
 
     cdef bytes put_ahead(self, Op op):
         """Write what rides ahead of a group; returns its part of the program.
@@ -601,71 +596,13 @@ cdef class Session:
         """Startup is complete."""
         self.state = OPEN
         self.frame_limit = FRAME_LIMIT
-        return self._update_blocked()
-
-    cdef int _update_blocked(self) except -1:
-        cdef list waiters
-        if self.writable_waiters and (not self.paused or self.state == CLOSED):
-            waiters, self.writable_waiters = self.writable_waiters, []
-            for waiter in waiters:
-                (<Waiter>waiter).resolve(None)
-        self.blocked = (
-            self.abandoned > 0 or self.cancelling > 0 or self.paused or self.held
-            or self.state != OPEN
-        )
-        if self.unblock_waiters and (
-            not self.blocked or (self.state != OPEN and not self.is_draining)
-        ):
-            waiters, self.unblock_waiters = self.unblock_waiters, []
-            for waiter in waiters:
-                (<Waiter>waiter).resolve(None)
-        return 0
-
-    def wait_writable(self):
-        """An awaitable that ends when the transport has room, or on the end."""
-        cdef Waiter waiter = Waiter(self.loop)
-        if self.paused and self.state != CLOSED:
-            self.writable_waiters.append(waiter)
-        else:
-            waiter.resolve(None)
-        return waiter
+        self.gate.open = True
+        return self.gate.update()
 
     @property
     def is_open(self):
         """Whether the session takes operations, now or when their turn comes."""
         return self.state == OPEN
-
-    @property
-    def is_draining(self):
-        """Whether a cancelled operation or a cancel request has not ended yet."""
-        return self.state != CLOSED and (self.abandoned > 0 or self.cancelling > 0)
-
-    def join_line(self):
-        """Stand in line: an awaitable that ends when everybody before has left.
-
-        Who takes more than one message group stands in line until the last is sent, so
-        that what was called later is not sent earlier.
-        """
-        cdef Waiter ticket = Waiter(self.loop)
-        self.line.append(ticket)
-        if len(self.line) == 1:
-            ticket.resolve(None)
-        return ticket
-
-    def leave_line(self, Waiter ticket):
-        """Let the next one have its turn."""
-        self.line.remove(ticket)
-        if self.line:
-            (<Waiter>self.line[0]).resolve(None)
-
-    def wait_unblocked(self):
-        """An awaitable that ends when `blocked` may have become false, or on the end."""
-        cdef Waiter waiter = Waiter(self.loop)
-        if self.blocked and (self.is_draining or self.state == OPEN):
-            self.unblock_waiters.append(waiter)
-        else:
-            waiter.resolve(None)
-        return waiter
 
     cdef int _cancel_head(self) except -1:
         """Ask for a CancelRequest; those behind the head may be hit by it if it is late."""
@@ -677,15 +614,15 @@ cdef class Session:
         while op is not None:
             op.bystander = True
             op = op.next
-        self.cancelling += 1
-        self._update_blocked()
+        self.gate.cancelling += 1
+        self.gate.update()
         self.on_cancel_needed()
         return 0
 
     def cancel_ended(self):
         """The server has closed the socket of a cancel request, or that failed."""
-        self.cancelling -= 1
-        self._update_blocked()
+        self.gate.cancelling -= 1
+        self.gate.update()
 
     def drop_all(self, error):
         """Fail whatever is in flight with `error`, and stop the server's work on it."""
@@ -699,7 +636,8 @@ cdef class Session:
         """Take no new operations."""
         if self.state != CLOSED:
             self.state = CLOSING
-            self._update_blocked()
+            self.gate.open = False
+            self.gate.update()
 
     def break_off(self, error):
         """The peer broke the protocol, or we did: end the session with `error`."""
@@ -733,9 +671,10 @@ cdef class Session:
             op.fail(failure)
             op.session = None
         self.tail = None
-        self.held = False
-        self.abandoned = 0
-        self._update_blocked()
+        self.gate.abandoned = 0
+        self.gate.open = False
+        self.gate.ended = True
+        self.gate.update()
 
     # -- deadlines ---------------------------------------------------------------------
 

@@ -148,7 +148,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
 
     def _check_drained(self) -> None:
         self._drain_timer = None
-        if self.is_draining:
+        if self.gate.is_draining:
             self.break_off(
                 ConnectionDoesNotExistError(
                     "connection was closed: the server did not end a cancelled query "
@@ -195,8 +195,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             async with asyncio.timeout(timeout):
                 if self.in_flight:
                     self.drop_all(InterfaceError("connection is closed"))
-                while self.is_draining:
-                    await self.wait_unblocked()
+                while self.gate.is_draining:
+                    await self.gate.wait_unblocked()
                 if not self.closed.done():
                     send_terminate(self)
                     self.transport.close()

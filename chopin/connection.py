@@ -30,9 +30,9 @@ from chopin._execute import (
     run_query,
 )
 from chopin._observers import (
-    Callback,
     ConnectionParameters,
     LoggedQuery,
+    Observed,
     Observers,
 )
 from chopin._ops import (
@@ -55,7 +55,7 @@ from chopin.aio import WireProtocol
 from chopin.config import ConnectOptions, parse_config
 from chopin.connect import connect_session
 from chopin.cursor import CursorFactory
-from chopin.exceptions import InterfaceError, PostgresError, PostgresLogMessage
+from chopin.exceptions import InterfaceError, PostgresError
 from chopin.prepared_stmt import PreparedStatement
 from chopin.transaction import Isolation, Transaction
 from chopin.types import ServerVersion
@@ -65,7 +65,7 @@ ConnectionT = TypeVar("ConnectionT", bound="Connection")
 _NOTHING = object()
 
 
-class Connection:
+class Connection(Observed):
     """A connection to a PostgreSQL server. Made by `connect`, never by calling it.
 
     Calls from several tasks are pipelined: they are sent as they come and answered in
@@ -77,9 +77,7 @@ class Connection:
         "_command_timeout",
         "_config",
         "_loop",
-        "_observers",
         "_record_class",
-        "_session",
         "_top_xact",
     )
 
@@ -359,7 +357,7 @@ class Connection:
                     while op.feed(rows):
                         # let replies in, and wait while the server does not read
                         await asyncio.sleep(0)
-                        await session.wait_writable()
+                        await session.gate.wait_writable()
                 except BaseException:
                     op.give_up()
                     raise
@@ -532,6 +530,7 @@ class Connection:
             >>> await conn.set_type_codec("json", schema="pg_catalog",
             ...     encoder=json.dumps, decoder=json.loads)
         """
+        self._session.ensure_open()
         found = await introspect.find_type(self._session, typename, schema)
         introspect.check_customizable(found, typename)
         self._session.codecs.register(
@@ -553,6 +552,7 @@ class Connection:
         Example:
             >>> await conn.reset_type_codec("json", schema="pg_catalog")
         """
+        self._session.ensure_open()
         found = await introspect.find_type(self._session, typename, schema)
         self._session.codecs.unregister(found.oid)
 
@@ -574,6 +574,7 @@ class Connection:
         Example:
             >>> await conn.set_builtin_type_codec("my_id", codec_name="int8")
         """
+        self._session.ensure_open()
         found = await introspect.find_type(self._session, typename, schema)
         self._session.codecs.register_alias(
             found.oid,
@@ -611,60 +612,6 @@ class Connection:
             'UTC'
         """
         return ConnectionSettings(self._session.parameters)
-
-    # -- listeners ---------------------------------------------------------------------
-
-    def add_log_listener(self, callback: Callback) -> None:
-        """Have `callback(connection, message)` called for every NoticeResponse.
-
-        Args:
-            callback: a function or a coroutine function.
-        """
-        self._session.ensure_open()
-        self._observers.log[Observers.check(callback)] = None
-
-    def remove_log_listener(self, callback: Callback) -> None:
-        """Undo `add_log_listener`; nothing happens when it was not there."""
-        self._observers.log.pop(callback, None)
-
-    def add_termination_listener(self, callback: Callback) -> None:
-        """Have `callback(connection)` called once when the connection ends, however."""
-        self._observers.termination[Observers.check(callback)] = None
-
-    def remove_termination_listener(self, callback: Callback) -> None:
-        """Undo `add_termination_listener`."""
-        self._observers.termination.pop(callback, None)
-
-    def add_query_logger(self, callback: Callback) -> None:
-        """Have `callback(LoggedQuery)` called for every query that ends."""
-        self._session.ensure_open()
-        self._observers.query[Observers.check(callback)] = None
-
-    def remove_query_logger(self, callback: Callback) -> None:
-        """Undo `add_query_logger`."""
-        self._observers.query.pop(callback, None)
-
-    def query_logger(
-        self, callback: Callback
-    ) -> contextlib.AbstractContextManager[None]:
-        """Have `callback(LoggedQuery)` called for the queries of a `with` block.
-
-        Example:
-            >>> with conn.query_logger(print):
-            ...     await conn.fetch("SELECT 1")
-        """
-        return self._observers.logging(callback)
-
-    def on_notice(self, message: PostgresLogMessage) -> None:
-        """Called by the session for a NoticeResponse."""
-        self._observers.tell_notice(self, message)
-
-    def on_notification(self, pid: int, channel: str, payload: str) -> None:
-        """Called by the session for a NotificationResponse; nobody listens yet."""
-
-    def on_closed(self) -> None:
-        """Called by the session when it has ended."""
-        self._observers.tell_closed(self)
 
     # -- the end -----------------------------------------------------------------------
 

@@ -214,7 +214,7 @@ class CursorIterator(BaseCursor):
         self._buffer.extend(rows)
         self._portions += 1
         session = self._connection._session
-        if self._portions > 1 and not self._exhausted and not (session.blocked or session.line):
+        if self._portions > 1 and not self._exhausted and not (session.gate.blocked or session.gate.line):
             self._ahead = self._start(self._prefetch)
 
 

@@ -15,12 +15,12 @@ LAYERS = {
     # L0 words
     0: "exceptions _errorbase _sqlstates types _oids _wire",
     # L1 memory
-    1: "_buffers _waiter",
+    1: "_buffers _gate _waiter",
     # L2 values
     2: "_codecbase _codecs_scalar _codecs_time _codecs_extra _codecs_nested _codecs"
     " _rows _record",
     # L3 protocol
-    3: "_protocol _ops _copy scram auth _statements",
+    3: "_protocol _ops _startup _copy scram auth _statements",
     # L4 asyncio
     4: "config _confkeys _confvalues _conninfo _hosts _passfile _servicefile tls aio"
     " _execute authenticate dial connect introspect",

@@ -1,0 +1,20 @@
+# cython: language_level=3
+"""When a session may send. See _gate.pyx."""
+
+from chopin._waiter cimport Waiter
+
+
+cdef class Gate:
+    cdef object loop
+    cdef readonly bint blocked
+    cdef bint open               # the session takes operations at all
+    cdef bint ended              # and never will again
+    cdef int abandoned           # operations that were cancelled and have not ended
+    cdef int cancelling          # cancel requests under way
+    cdef bint paused             # the transport's buffer is full
+    cdef bint held               # by a group that is still being written
+    cdef readonly object line    # deque of tickets: calls that are not sent yet
+    cdef list unblock_waiters
+    cdef list writable_waiters
+
+    cdef int update(self) except -1

@@ -1,0 +1,94 @@
+# cython: language_level=3
+"""When a session may send, and who is next.
+
+Owns: `Gate`: what blocks a session, the calls that wait for that to pass, and the line in
+which they stand.
+Layer L1. Imports `Waiter` beside it.
+
+Rules
+- `blocked`: a cancelled operation has not ended yet, a cancel request is under way (it
+  could hit whatever is sent now), a group is being written in parts, the peer does not
+  read, or the session is not open.
+- Calls are sent in the order in which they were made. One that can be sent at once, with
+  nobody in line, passes without a word here; every other stands in line until its last
+  message group is sent.
+- Session says what happens by the fields, and calls `update` behind it.
+"""
+
+import collections
+
+from chopin._waiter cimport Waiter
+
+
+cdef class Gate:
+    """What a session's calls pass on their way out."""
+
+    def __init__(self, loop):
+        self.loop = loop
+        self.blocked = True
+        self.line = collections.deque()
+        self.unblock_waiters = []
+        self.writable_waiters = []
+
+    cdef int update(self) except -1:
+        """A field has changed: see who need not wait any longer."""
+        cdef list waiters
+        self.blocked = (
+            self.abandoned > 0 or self.cancelling > 0 or self.paused or self.held
+            or not self.open
+        )
+        if self.writable_waiters and (not self.paused or self.ended):
+            waiters, self.writable_waiters = self.writable_waiters, []
+            resolve_all(waiters)
+        if self.unblock_waiters and not self.keeps_waiting:
+            waiters, self.unblock_waiters = self.unblock_waiters, []
+            resolve_all(waiters)
+        return 0
+
+    @property
+    def is_draining(self):
+        """Whether a cancelled operation or a cancel request has not ended yet."""
+        return not self.ended and (self.abandoned > 0 or self.cancelling > 0)
+
+    @property
+    def keeps_waiting(self):
+        """Whether there is anything to wait for; not in a session that is ending."""
+        return self.blocked and (self.open or self.is_draining)
+
+    def wait_unblocked(self):
+        """An awaitable that ends when `blocked` may have become false, or on the end."""
+        cdef Waiter waiter = Waiter(self.loop)
+        if self.keeps_waiting:
+            self.unblock_waiters.append(waiter)
+        else:
+            waiter.resolve(None)
+        return waiter
+
+    def wait_writable(self):
+        """An awaitable that ends when the transport has room, or on the end."""
+        cdef Waiter waiter = Waiter(self.loop)
+        if self.paused and not self.ended:
+            self.writable_waiters.append(waiter)
+        else:
+            waiter.resolve(None)
+        return waiter
+
+    def join(self):
+        """Stand in line: an awaitable that ends when everybody before has left."""
+        cdef Waiter ticket = Waiter(self.loop)
+        self.line.append(ticket)
+        if len(self.line) == 1:
+            ticket.resolve(None)
+        return ticket
+
+    def leave(self, Waiter ticket):
+        """Let the next one have its turn."""
+        self.line.remove(ticket)
+        if self.line:
+            (<Waiter>self.line[0]).resolve(None)
+
+
+cdef int resolve_all(list waiters) except -1:
+    for waiter in waiters:
+        (<Waiter>waiter).resolve(None)
+    return 0
