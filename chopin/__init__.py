@@ -6,10 +6,11 @@ Example:
     >>> await conn.fetch("SELECT id, name FROM users WHERE age > $1", 30)
 """
 
-from chopin import exceptions, types
+from chopin import exceptions as exceptions
+from chopin import types as types
 from chopin._rows import Record
 from chopin.connection import Connection, connect
-from chopin.exceptions import *
+from chopin.exceptions import *  # noqa: F403
 from chopin.types import (
     Attribute,
     BitString,
@@ -26,3 +27,22 @@ from chopin.types import (
 )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Attribute",
+    "BitString",
+    "Box",
+    "Circle",
+    "Connection",
+    "Line",
+    "LineSegment",
+    "Path",
+    "Point",
+    "Polygon",
+    "Range",
+    "Record",
+    "ServerVersion",
+    "Type",
+    "connect",
+]
+__all__ += exceptions.__all__

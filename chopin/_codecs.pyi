@@ -1,7 +1,7 @@
 """What Python sees of the table of codecs."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from chopin._codecbase import Codec
 
@@ -10,7 +10,7 @@ class CodecMap:
 
     parent: CodecMap | None
 
-    def __init__(self, parent: CodecMap | None = None) -> None: ...
+    def __new__(cls, parent: CodecMap | None = None) -> Self: ...
     @property
     def version(self) -> int: ...
     def lookup(self, oid: int) -> Codec: ...
@@ -24,7 +24,7 @@ class CodecMap:
         *,
         encoder: Callable[[Any], Any],
         decoder: Callable[[Any], Any],
-        format: Literal["text", "binary", "tuple"] = "text",  # noqa: A002
+        format: Literal["text", "binary", "tuple"] = "text",
         array_oid: int = 0,
     ) -> None: ...
     def register_alias(
@@ -35,6 +35,9 @@ class CodecMap:
         builtin: Codec,
         kind: str = "scalar",
         array_oid: int = 0,
+    ) -> None: ...
+    def register_range(
+        self, oid: int, name: str, schema: str, bound_oid: int, array_oid: int = 0
     ) -> None: ...
     def install(self, codec: Codec, array_oid: int = 0) -> None: ...
     def unregister(self, oid: int) -> None: ...

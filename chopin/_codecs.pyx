@@ -538,6 +538,29 @@ cdef class CodecMap:
         """
         self.install(renamed(builtin, oid, name, schema, kind), array_oid)
 
+    def register_range(
+        self, uint32_t oid, str name, str schema, uint32_t bound_oid,
+        uint32_t array_oid=0,
+    ):
+        """Let a type travel as a range over another one.
+
+        Args:
+            oid: the type's OID.
+            name: the type's name.
+            schema: the type's schema.
+            bound_oid: the OID of the type of its bounds.
+            array_oid: the OID of the type's array, 0 for none.
+
+        Example:
+            >>> codecs = CodecMap()
+            >>> codecs.register_range(70_000, "span", "public", 20)
+            >>> codecs.lookup(70_000).kind
+            'range'
+        """
+        cdef Codec codec = range_of(self.get(bound_oid), oid, name)
+        codec.schema = schema
+        self.install(codec, array_oid)
+
     def install(self, Codec codec not None, uint32_t array_oid=0):
         """Put a codec that was made elsewhere into this scope.
 

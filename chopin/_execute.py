@@ -2,7 +2,7 @@
 
 Owns: what happens when `start_query` could not send a statement at once, and what is done
 about errors that the caller need not see.
-Layer L4. Imports L0, L3.
+Layer L4. Imports L0, L3 and introspect.
 
 Rules
 - The short way is `start_query` and one await, in the methods of `Connection`. Everything
@@ -22,8 +22,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chopin import _statements
+from chopin import _statements, introspect
 from chopin._ops import (
+    ROWS,
     VALUE,
     start_cached,
     start_parse_and_execute,
@@ -71,6 +72,7 @@ class Turn:
         self._ticket = session.gate.join()
         try:
             await self._ticket
+            session.gate.enter()
             await unblocked(session)
         except BaseException:
             session.gate.leave(self._ticket)
@@ -113,28 +115,60 @@ async def _send(
     column: int,
     record_class: type[Record] | None,
 ) -> QueryOp:
-    """Send the statement in its turn, described and prepared as need be."""
+    """Send the statement in its turn."""
     async with Turn(session):
-        while True:
-            op = start_cached(session, sql, args, want, column, record_class)
-            if op is not None:
-                return op
-            description = session.descriptions.get(sql)
-            if description is not None:
-                name = _statements.statement_name(sql)
-                statement = Statement(session, sql, name, description)
-                return start_parse_and_execute(
-                    session, statement, args, want, column, record_class
-                )
-            await _prepare(session, sql)
+        return await _send_now(session, sql, args, want, column, record_class)
 
 
-async def _prepare(session: Session, sql: str) -> None:
+async def _send_now(
+    session: Session,
+    sql: str,
+    args: tuple[Any, ...],
+    want: int,
+    column: int = 0,
+    record_class: type[Record] | None = None,
+) -> QueryOp:
+    """Send the statement, described and prepared as need be, for who has the turn."""
+    while True:
+        op = start_cached(session, sql, args, want, column, record_class)
+        if op is not None:
+            return op
+        description = session.descriptions.get(sql)
+        if description is not None:
+            name = _statements.statement_name(sql)
+            statement = Statement(session, sql, name, description)
+            return start_parse_and_execute(
+                session, statement, args, want, column, record_class
+            )
+        await _describe(session, sql)
+
+
+async def _describe(session: Session, sql: str) -> None:
     """Have the server describe the text, under a name where it is to be cached."""
     keep = _statements.is_admitted(session, sql) and not session.pooled
     name = _statements.statement_name(sql) if keep else b""
-    await start_prepare(session, sql, name, keep)
+    statement = await start_prepare(session, sql, name, keep)
     await unblocked(session)
+    await _learn_types(session, statement)
+
+
+async def _learn_types(session: Session, statement: Statement) -> None:
+    """Ask the catalog for the types of a statement that have no codec yet."""
+    unknown = introspect.unknown_types(session.codecs, statement.description)
+    while unknown:
+        op = await _send_now(session, introspect.BY_OID, (unknown,), ROWS)
+        rows = await op
+        await unblocked(session)
+        unknown = introspect.learn(session.codecs, rows, unknown)
+
+
+async def prepare(session: Session, sql: str, name: bytes) -> Statement:
+    """A statement that the caller holds, with codecs for all its types."""
+    async with Turn(session):
+        statement: Statement = await start_prepare(session, sql, name, False)
+        await unblocked(session)
+        await _learn_types(session, statement)
+    return statement
 
 
 async def unblocked(session: Session) -> None:
@@ -158,7 +192,7 @@ async def cached_statement(session: Session, sql: str) -> Statement:
         is_named = _statements.is_admitted(session, sql) and not session.pooled
         if description is not None and not is_named:
             return Statement(session, sql, b"", description)
-        await _prepare(session, sql)
+        await _describe(session, sql)
 
 
 def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> bool:

@@ -14,6 +14,7 @@ cdef class Gate:
     cdef bint paused             # the transport's buffer is full
     cdef bint held               # by a group that is still being written
     cdef readonly object line    # deque of tickets: calls that are not sent yet
+    cdef bint handing_over       # the next in line has its turn and has not run yet
     cdef list unblock_waiters
     cdef list writable_waiters
 

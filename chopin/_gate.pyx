@@ -81,11 +81,18 @@ cdef class Gate:
             ticket.resolve(None)
         return ticket
 
+    def enter(self):
+        """The call whose ticket was resolved goes on."""
+        self.handing_over = False
+
     def leave(self, Waiter ticket):
         """Let the next one have its turn."""
+        cdef bint is_first = self.line[0] is ticket
         self.line.remove(ticket)
-        if self.line:
-            (<Waiter>self.line[0]).resolve(None)
+        if is_first:
+            self.handing_over = bool(self.line)
+            if self.handing_over:
+                (<Waiter>self.line[0]).resolve(None)
 
 
 cdef int resolve_all(list waiters) except -1:

@@ -59,6 +59,14 @@ def start_query(
     timeout: float | None,
     record_class: type[Record] | None,
 ) -> QueryOp | None: ...
+def start_cached(
+    session: Session,
+    query: str,
+    args: tuple[Any, ...],
+    want: int,
+    column: int,
+    record_class: type[Record] | None,
+) -> QueryOp | None: ...
 def start_execute(
     session: Session,
     statement: Statement,

@@ -530,7 +530,10 @@ cdef class Session:
         return self.gate.update()
 
     def flush_now(self):
-        """Write what has been gathered."""
+        """Write what has been gathered, with what the next in line adds to it."""
+        if self.gate.handing_over and not self.gate.blocked:
+            self.loop.call_soon(self.flush_now)
+            return
         self.flush_scheduled = False
         self.flush()
 

@@ -27,6 +27,7 @@ from chopin._execute import (
     Turn,
     cached_statement,
     heal,
+    prepare,
     run_query,
 )
 from chopin._observers import (
@@ -44,7 +45,6 @@ from chopin._ops import (
     SimpleOp,
     check_timeout,
     start_many,
-    start_prepare,
     start_query,
     start_script,
     start_simple,
@@ -327,6 +327,11 @@ class Connection(Observed):
                 del error  # its traceback holds this frame
         return await self._run(want, column, query, args, timeout, None)
 
+    async def _catalog(self, query: str, args: tuple[Any, ...]) -> list[Any]:
+        """Run a query of our own."""
+        rows: list[Any] = await run_query(self._session, query, args, ROWS)
+        return rows
+
     async def _simple(self, query: str) -> str:
         """Send SQL as text, in its turn."""
         async with Turn(self._session):
@@ -442,10 +447,10 @@ class Connection(Observed):
             check_record_class(record_class)
         wire_name = _statements.unique_name() if name is None else name.encode("utf-8")
         async with self._limited(query, (), timeout):
-            async with Turn(self._session):
-                op = start_prepare(self._session, query, wire_name, False)
-            statement = await op
-            types = await introspect.describe_types(self._session, statement)
+            statement = await prepare(self._session, query, wire_name)
+        types = introspect.describe_types(
+            self._session.codecs, statement.description
+        )
         return PreparedStatement(self, statement, types, record_class)
 
     def cursor(
@@ -531,13 +536,13 @@ class Connection(Observed):
             ...     encoder=json.dumps, decoder=json.loads)
         """
         self._session.ensure_open()
-        found = await introspect.find_type(self._session, typename, schema)
+        found = await introspect.find_type(self._catalog, typename, schema)
         introspect.check_customizable(found, typename)
         self._session.codecs.register(
             found.oid,
             found.name,
             found.schema,
-            found.kind,
+            found.word,
             encoder=encoder,
             decoder=decoder,
             format=format,
@@ -553,7 +558,7 @@ class Connection(Observed):
             >>> await conn.reset_type_codec("json", schema="pg_catalog")
         """
         self._session.ensure_open()
-        found = await introspect.find_type(self._session, typename, schema)
+        found = await introspect.find_type(self._catalog, typename, schema)
         self._session.codecs.unregister(found.oid)
 
     async def set_builtin_type_codec(
@@ -575,13 +580,13 @@ class Connection(Observed):
             >>> await conn.set_builtin_type_codec("my_id", codec_name="int8")
         """
         self._session.ensure_open()
-        found = await introspect.find_type(self._session, typename, schema)
+        found = await introspect.find_type(self._catalog, typename, schema)
         self._session.codecs.register_alias(
             found.oid,
             found.name,
             found.schema,
             introspect.builtin_codec(codec_name, format),
-            found.kind,
+            found.word,
             found.array_oid,
         )
 

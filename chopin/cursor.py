@@ -21,8 +21,8 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from chopin import _statements
-from chopin._execute import Turn
-from chopin._ops import start_bind, start_portal, start_prepare
+from chopin._execute import Turn, prepare
+from chopin._ops import start_bind, start_portal
 from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
 
 if TYPE_CHECKING:
@@ -138,11 +138,9 @@ class BaseCursor:
         connection = self._connection
         self._check_transaction()
         if self._statement is None:
-            async with Turn(connection._session):
-                op = start_prepare(
-                    connection._session, self._query, _statements.unique_name(), False
-                )
-            self._statement = await op
+            self._statement = await prepare(
+                connection._session, self._query, _statements.unique_name()
+            )
         self._portal = b"chopin_portal_%x" % next(_numbers)
         return self._statement
 

@@ -1,29 +1,42 @@
 """What the server's catalog says of types that the table does not know.
 
-Owns: looking types up by name and by OID.
-Layer L4. Imports L0, L2, L3 and _execute.
+Owns: the queries of the catalog, and how their rows become codecs.
+Layer L4. Imports L0 and L2; who calls it runs the queries.
 
 Rules
 - Every name in our SQL is qualified with pg_catalog, operators included, so that nothing
   in a user's search_path can stand in for them.
-- One flat query; no setting of the session is touched.
+- One flat query for all the types of a statement, their elements included; a second one
+  only for what lies under a domain or a range. No setting of the session is touched.
+- What is learnt goes into the session's own scope of codecs. A type that is made anew has
+  a new OID, so nothing here goes stale.
 
-Source: PostgreSQL documentation, "pg_type".
+| kind of type | how it travels                                    |
+| ------------ | ------------------------------------------------- |
+| enum         | its label, as `str`                               |
+| domain       | as the type under it                              |
+| range        | `Range` over its bounds                           |
+| array        | `list` of its elements                            |
+| others       | their text, as `str` (composites, extensions ...) |
+
+Source: PostgreSQL documentation, "pg_type", "pg_range".
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from chopin._codecs import CodecMap, builtin_named
-from chopin._execute import run_query
-from chopin._ops import ROWS
 from chopin.exceptions import InterfaceError, UnsupportedClientFeatureError
 from chopin.types import Type
 
 if TYPE_CHECKING:
     from chopin._codecbase import Codec
-    from chopin._protocol import Session, Statement
+    from chopin._rows import Description
+
+#: Runs a query with one set of arguments and returns its rows.
+Fetch = Callable[[str, tuple[Any, ...]], Awaitable[list[Any]]]
 
 
 class CatalogType(NamedTuple):
@@ -32,8 +45,21 @@ class CatalogType(NamedTuple):
     oid: int
     name: str
     schema: str
-    kind: str
+    kind: str  # typtype
     array_oid: int
+    element: str | None  # the name of the element, for an array
+    base_oid: int  # of a domain
+    bound_oid: int  # of a range
+
+    @property
+    def word(self) -> str:
+        """The kind, as `Type.kind` says it."""
+        return "array" if self.element is not None else _KINDS[self.kind]
+
+    @property
+    def full_name(self) -> str:
+        """The name; that of an array is made of its element's."""
+        return self.name if self.element is None else f"{self.element}[]"
 
 
 _KINDS = {
@@ -50,12 +76,12 @@ _KINDS = {
 _TEXTUAL = frozenset({"text", "varchar", "bpchar", "name", "json", "xml"})
 
 _COLUMNS = """
-SELECT t.oid, t.typname, n.nspname, t.typtype::pg_catalog.text,
-       t.typarray, e.typname
+SELECT t.oid, t.typname, n.nspname, t.typtype::pg_catalog.text, t.typarray,
+       e.typname, t.typbasetype, coalesce(r.rngsubtype, 0::pg_catalog.oid)
 FROM pg_catalog.pg_type AS t
-LEFT JOIN pg_catalog.pg_type AS e
-       ON e.typarray OPERATOR(pg_catalog.=) t.oid
 JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+LEFT JOIN pg_catalog.pg_type AS e ON e.typarray OPERATOR(pg_catalog.=) t.oid
+LEFT JOIN pg_catalog.pg_range AS r ON r.rngtypid OPERATOR(pg_catalog.=) t.oid
 """
 
 _BY_NAME = (
@@ -64,10 +90,75 @@ _BY_NAME = (
     + " AND n.nspname OPERATOR(pg_catalog.=) $2::pg_catalog.name"
 )
 
-_BY_OID = _COLUMNS + "WHERE t.oid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[])"
+# The types asked for, and the elements of the arrays among them.
+BY_OID = (
+    _COLUMNS
+    + "WHERE t.oid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[])"
+    + " OR (t.typarray OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[])"
+    + " AND t.typarray OPERATOR(pg_catalog.<>) 0::pg_catalog.oid)"
+)
 
 
-async def find_type(session: Session, name: str, schema: str) -> CatalogType:
+# -- for statements ------------------------------------------------------------------
+
+
+def unknown_types(codecs: CodecMap, description: Description) -> list[int]:
+    """The OIDs of a statement's parameters and columns that have no codec yet."""
+    oids = {*description.parameter_oids, *(c.type_oid for c in description.columns)}
+    return sorted(oid for oid in oids if oid and not codecs.known(oid))
+
+
+def learn(codecs: CodecMap, rows: Iterable[Any], asked: Iterable[int]) -> list[int]:
+    """Make codecs of what `BY_OID` has returned for the types `asked`.
+
+    Returns:
+        Types that lie under these and are unknown too: ask for them, and for the ones
+        asked for, once more.
+    """
+    missing: set[int] = set()
+    waiting: set[int] = set()
+    seen: set[int] = set()
+    for row in rows:
+        found = CatalogType(*row)
+        seen.add(found.oid)
+        if found.element is not None:
+            continue  # comes with its element
+        under = found.base_oid or found.bound_oid
+        if under and not codecs.known(under):
+            missing.add(under)
+            waiting.update({found.oid, found.array_oid})
+            continue
+        _install(codecs, found)
+    for oid in asked:
+        if oid not in seen and oid not in waiting:
+            # dropped meanwhile: the statement will say so itself when it is run
+            codecs.register_alias(oid, "unknown", "pg_catalog", codecs.lookup(oid))
+    if not missing:
+        return []
+    return sorted(missing | {oid for oid in asked if oid in waiting})
+
+
+def _install(codecs: CodecMap, found: CatalogType) -> None:
+    if found.kind == "r":
+        codecs.register_range(
+            found.oid, found.name, found.schema, found.bound_oid, found.array_oid
+        )
+        return
+    under: Codec | None = codecs.lookup(found.oid)
+    if found.kind == "e":
+        under = builtin_named("text")
+    elif found.kind == "d":
+        under = codecs.lookup(found.base_oid)
+    assert under is not None
+    codecs.register_alias(
+        found.oid, found.name, found.schema, under, found.word, found.array_oid
+    )
+
+
+# -- for users -----------------------------------------------------------------------
+
+
+async def find_type(fetch: Fetch, name: str, schema: str) -> CatalogType:
     """Look a type up by its name; one of the table's costs no round trip.
 
     Raises:
@@ -76,11 +167,21 @@ async def find_type(session: Session, name: str, schema: str) -> CatalogType:
     if schema == "pg_catalog":
         codec = builtin_named(name)
         if codec is not None:
-            return CatalogType(codec.oid, codec.name, schema, codec.kind, 0)
-    rows = await run_query(session, _BY_NAME, (name, schema), ROWS)
+            return CatalogType(codec.oid, codec.name, schema, "b", 0, None, 0, 0)
+    rows = await fetch(_BY_NAME, (name, schema))
     if not rows:
         raise ValueError(f"unknown type: {schema}.{name}")
-    return _catalog_type(rows[0])
+    return CatalogType(*rows[0])
+
+
+def describe_types(codecs: CodecMap, description: Description) -> dict[int, Type]:
+    """The types of a statement's parameters and columns, by OID."""
+    oids = {*description.parameter_oids, *(c.type_oid for c in description.columns)}
+    types = {}
+    for oid in oids:
+        codec = codecs.lookup(oid)
+        types[oid] = Type(oid, codec.name, codec.kind, codec.schema)
+    return types
 
 
 def check_customizable(found: CatalogType, name: str) -> None:
@@ -89,39 +190,16 @@ def check_customizable(found: CatalogType, name: str) -> None:
     The server reports the columns of a domain under its base type, and arrays and ranges
     are made of what they contain.
     """
-    if found.kind == "domain":
+    if found.word == "domain":
         raise UnsupportedClientFeatureError(
             "custom codecs on domain types are not supported",
             hint="Set the codec on the base type.",
         )
-    if found.kind not in ("scalar", "composite", "pseudo"):
+    if found.word not in ("scalar", "composite", "pseudo"):
         raise InterfaceError(
             f"cannot use custom codec on type {found.schema}.{name}: it is neither a "
             "scalar type nor a composite type"
         )
-
-
-async def describe_types(session: Session, statement: Statement) -> dict[int, Type]:
-    """The types of a statement's parameters and columns, by OID."""
-    description = statement.description
-    oids = {*description.parameter_oids, *(c.type_oid for c in description.columns)}
-    known: dict[int, Type] = {}
-    unknown: list[int] = []
-    table: CodecMap = session.codecs
-    for oid in sorted(oids):
-        if table.known(oid):
-            codec = table.lookup(oid)
-            known[oid] = Type(oid, codec.name, codec.kind, codec.schema)
-        else:
-            unknown.append(oid)
-    if unknown:
-        for row in await run_query(session, _BY_OID, (unknown,), ROWS):
-            found = _catalog_type(row)
-            known[found.oid] = Type(found.oid, found.name, found.kind, found.schema)
-    for oid in oids - known.keys():
-        # dropped meanwhile: the statement will say so itself when it is run
-        known[oid] = Type(oid, "unknown", "scalar", "pg_catalog")
-    return known
 
 
 def builtin_codec(name: str, format: Literal["text", "binary"] | None) -> Codec:
@@ -139,10 +217,3 @@ def builtin_codec(name: str, format: Literal["text", "binary"] | None) -> Codec:
     if format is not None and format != has:
         raise InterfaceError(f"the codec of {name} is {has}, not {format}")
     return codec
-
-
-def _catalog_type(row: Any) -> CatalogType:
-    oid, name, schema, kind, array_oid, element = row
-    if element is not None:
-        return CatalogType(oid, f"{element}[]", schema, "array", array_oid)
-    return CatalogType(oid, name, schema, _KINDS[kind], array_oid)
