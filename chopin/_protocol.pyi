@@ -52,6 +52,7 @@ class Session:
     """
 
     loop: AbstractEventLoop
+    listener: None
     state: int
     parameters: dict[str, str]
     closed_by: BaseException | None

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 DESCRIPTIONS = 1000
 
 _numbers = itertools.count(1)
+_process = os.urandom(4).hex()
 
 
 def statement_name(sql: str) -> bytes:
@@ -37,8 +39,12 @@ def statement_name(sql: str) -> bytes:
 
 
 def unique_name() -> bytes:
-    """A name for a statement that the user holds: never the name of a cached one."""
-    return b"chopin_stmt_%x" % next(_numbers)
+    """A name for a statement that the user holds.
+
+    It is the name of no cached one, and of none of another process, with which a pooler
+    may have us share a server.
+    """
+    return f"chopin_{_process}_{os.getpid():x}_{next(_numbers):x}".encode("ascii")
 
 
 def is_admitted(session: Session, sql: str) -> bool:

@@ -69,7 +69,12 @@ cdef class Waiter:
         if callback is None:
             return 0
         self.callback = self.context = None
-        PyContext_Enter(context)
+        try:
+            PyContext_Enter(context)
+        except RuntimeError:
+            # a loop that reads inside of the task's own context: the ordinary way then
+            self.loop.call_soon(callback, self, context=context)
+            return 0
         try:
             callback(self)
         finally:

@@ -559,7 +559,13 @@ class Connection(Observed):
         """
         self._session.ensure_open()
         found = await introspect.find_type(self._catalog, typename, schema)
-        self._session.codecs.unregister(found.oid)
+        codecs = self._session.codecs
+        codecs.unregister(found.oid)
+        if not codecs.known(found.oid):
+            asked = [found.oid]
+            introspect.learn(
+                codecs, await self._catalog(introspect.BY_OID, (asked,)), asked
+            )
 
     async def set_builtin_type_codec(
         self,

@@ -1,0 +1,265 @@
+"""Cursors: by iteration and by await."""
+
+import pytest
+
+import chopin
+
+SERIES = "SELECT i FROM generate_series(1, $1::int) AS i"
+
+
+class Row(chopin.Record):
+    """A record class of the user's own."""
+
+
+async def values(cursor):
+    """The first column of all rows."""
+    return [row[0] async for row in cursor]
+
+
+@pytest.mark.parametrize("n", [0, 1, 49, 50, 51, 500])
+async def test_iteration(conn, n):
+    """All rows come in order, whether they fill the last batch or not."""
+    async with conn.transaction():
+        assert await values(conn.cursor(SERIES, n)) == list(range(1, n + 1))
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 3, 10, 1000])
+async def test_prefetch(conn, prefetch):
+    """The size of the batches does not change what comes."""
+    async with conn.transaction():
+        got = await values(conn.cursor(SERIES, 10, prefetch=prefetch))
+    assert got == list(range(1, 11))
+
+
+@pytest.mark.parametrize("prefetch", [0, -1])
+async def test_prefetch_must_be_positive(conn, prefetch):
+    """A batch has at least one row."""
+    async with conn.transaction():
+        with pytest.raises(
+            chopin.InterfaceError, match="prefetch argument must be greater than zero"
+        ):
+            await values(conn.cursor("SELECT 1", prefetch=prefetch))
+
+
+async def test_prefetch_is_for_iteration(conn):
+    """An awaited cursor is told how many rows to fetch by its own methods."""
+    async with conn.transaction():
+        with pytest.raises(
+            chopin.InterfaceError,
+            match="prefetch argument can only be specified for iterable cursor",
+        ):
+            await conn.cursor("SELECT 1", prefetch=3)
+
+
+async def test_fetch_fetchrow_forward(conn):
+    """An awaited cursor goes on where it was, whichever method moved it."""
+    async with conn.transaction():
+        cursor = await conn.cursor(SERIES, 20)
+        assert await cursor.fetchrow() == (1,)
+        assert await cursor.fetch(3) == [(2,), (3,), (4,)]
+        assert await cursor.forward(3) == 3
+        assert await cursor.fetchrow() == (8,)
+        assert [row[0] for row in await cursor.fetch(100)] == list(range(9, 21))
+        assert await cursor.fetch(100) == []
+        assert await cursor.fetchrow() is None
+        assert await cursor.forward(3) == 0
+
+
+async def test_forward_over_the_end(conn):
+    """forward says how many rows there were to skip."""
+    async with conn.transaction():
+        cursor = await conn.cursor(SERIES, 5)
+        assert await cursor.forward(3) == 3
+        assert await cursor.forward(10) == 2
+        assert await cursor.fetch(1) == []
+
+
+@pytest.mark.parametrize("n", [0, -1])
+async def test_number_of_rows_must_be_positive(conn, n):
+    """Cursors go forward by at least one row."""
+    async with conn.transaction():
+        cursor = await conn.cursor(SERIES, 3)
+        for method in cursor.fetch, cursor.forward:
+            with pytest.raises(
+                chopin.InterfaceError, match="n must be greater than zero"
+            ):
+                await method(n)
+        assert await cursor.fetchrow() == (1,)
+
+
+async def test_outside_of_a_transaction(conn):
+    """A cursor needs a transaction, and says so before anything is sent."""
+    message = "cursor cannot be created outside of a transaction"
+    with pytest.raises(chopin.NoActiveSQLTransactionError, match=message):
+        await conn.cursor("SELECT 1")
+    with pytest.raises(chopin.NoActiveSQLTransactionError, match=message):
+        await values(conn.cursor("SELECT 1"))
+    assert await conn.fetchval("SELECT 1") == 1
+
+
+async def test_transaction_of_the_user(conn):
+    """A transaction that was started by hand will do."""
+    await conn.execute("BEGIN")
+    assert await values(conn.cursor(SERIES, 3)) == [1, 2, 3]
+    await conn.execute("COMMIT")
+
+
+async def test_after_the_transaction(conn):
+    """A cursor ends with its transaction."""
+    async with conn.transaction():
+        cursor = await conn.cursor(SERIES, 20)
+        await cursor.fetch(2)
+    with pytest.raises(
+        chopin.NoActiveSQLTransactionError,
+        match="cursor cannot be created outside of a transaction",
+    ):
+        await cursor.fetch(2)
+    with pytest.raises(chopin.PostgresError):
+        async with conn.transaction():
+            await cursor.fetch(2)
+    assert await conn.fetchval("SELECT 1") == 1
+
+
+async def test_first_in_its_transaction(conn):
+    """A cursor may be the first thing in a block, or in a block inside."""
+    async with conn.transaction():
+        cursor = await conn.cursor(SERIES, 3)
+        async with conn.transaction():
+            assert await values(conn.cursor(SERIES, 2)) == [1, 2]
+        assert await cursor.fetch(5) == [(1,), (2,), (3,)]
+
+
+async def test_several_cursors_and_queries(conn):
+    """Cursors and queries of one connection take turns as they like."""
+    async with conn.transaction():
+        first = await conn.cursor(SERIES, 10)
+        second = await conn.cursor("SELECT -i FROM generate_series(1, 10) AS i")
+        got = []
+        for _ in range(3):
+            got += await first.fetch(2)
+            got.append(await second.fetchrow())
+            assert await conn.fetchval("SELECT 7") == 7
+        async for (i,) in conn.cursor(SERIES, 3, prefetch=1):
+            got.append(await conn.fetchrow("SELECT $1::int * 100", i))
+    assert [row[0] for row in got] == [1, 2, -1, 3, 4, -2, 5, 6, -3, 100, 200, 300]
+
+
+async def test_two_iterations_at_once(conn):
+    """Loops inside each other over the same statement do not mix their rows."""
+    async with conn.transaction():
+        got = [
+            (a, b)
+            async for (a,) in conn.cursor(SERIES, 5, prefetch=2)
+            async for (b,) in conn.cursor(SERIES, 3, prefetch=2)
+        ]
+    assert got == [(a, b) for a in range(1, 6) for b in range(1, 4)]
+
+
+async def test_left_early(conn):
+    """A loop may be left; the connection and the transaction go on."""
+    async with conn.transaction():
+        async for (i,) in conn.cursor(SERIES, 1000, prefetch=10):
+            if i == 15:
+                break
+        assert await conn.fetchval("SELECT 1") == 1
+    assert await conn.fetchval("SELECT 2") == 2
+
+
+async def test_error_on_the_way(conn):
+    """An error in a later batch comes out of the loop, after the rows before it."""
+    got = []
+    with pytest.raises(chopin.DivisionByZeroError):
+        async with conn.transaction():
+            async for (i,) in conn.cursor(
+                "SELECT 10 / (5 - i) FROM generate_series(1, 9) AS i", prefetch=2
+            ):
+                got.append(i)
+    assert got == [2, 3, 5, 10]
+    assert not conn.is_in_transaction()
+
+
+async def test_rolled_back_to_before_the_cursor(conn):
+    """A cursor opened in an inner block that was undone is gone."""
+    with pytest.raises(chopin.InvalidCursorNameError):
+        async with conn.transaction():
+            with pytest.raises(chopin.DivisionByZeroError):
+                async with conn.transaction():
+                    cursor = await conn.cursor(SERIES, 10)
+                    await cursor.fetch(1)
+                    await conn.fetch("SELECT 1/0")
+            await cursor.fetch(1)
+
+
+async def test_bad_statement(conn):
+    """The statement's own errors come from opening it."""
+    with pytest.raises(chopin.PostgresSyntaxError):
+        async with conn.transaction():
+            await conn.cursor("SELEC 1")
+    with pytest.raises(chopin.PostgresSyntaxError):
+        async with conn.transaction():
+            await values(conn.cursor("SELEC 1"))
+
+
+async def test_number_of_arguments(conn):
+    """A wrong number of arguments is told when the cursor is opened."""
+    message = "the server expects 1 argument for this query, 0 were passed"
+    async with conn.transaction():
+        with pytest.raises(chopin.InterfaceError, match=message):
+            await values(conn.cursor(SERIES))
+        with pytest.raises(chopin.InterfaceError, match=message):
+            await conn.cursor(SERIES)
+        assert await values(conn.cursor(SERIES, 2)) == [1, 2]
+
+
+async def test_bad_argument(conn):
+    """An argument that cannot be sent is named, and the block goes on."""
+    async with conn.transaction():
+        with pytest.raises(chopin.DataError, match=r"\$1: 'x'"):
+            await conn.cursor(SERIES, "x")
+        assert await values(conn.cursor(SERIES, 2)) == [1, 2]
+
+
+async def test_dml_with_returning(conn):
+    """Rows of a data-changing statement can be iterated over."""
+    await conn.execute("CREATE TEMP TABLE t (a int)")
+    async with conn.transaction():
+        query = "INSERT INTO t SELECT i FROM generate_series(1, 5) AS i RETURNING a"
+        assert await values(conn.cursor(query, prefetch=2)) == [1, 2, 3, 4, 5]
+        assert await values(conn.cursor("INSERT INTO t VALUES (6)")) == []
+    assert await conn.fetchval("SELECT count(*) FROM t") == 6
+
+
+async def test_record_class(conn):
+    """Cursors make rows of the class asked for."""
+    async with conn.transaction():
+        got = [row async for row in conn.cursor("SELECT 1", record_class=Row)]
+        cursor = await conn.cursor("SELECT 1", record_class=Row)
+        got += [await cursor.fetchrow()]
+    assert [type(row) for row in got] == [Row, Row]
+
+
+async def test_rows_of_any_size(conn):
+    """Batches larger than the buffers are whole."""
+    query = "SELECT repeat('x', 100000) FROM generate_series(1, 20)"
+    async with conn.transaction():
+        got = await values(conn.cursor(query, prefetch=7))
+    assert got == ["x" * 100_000] * 20
+
+
+async def test_cursor_is_closed_with_the_connection(conn):
+    """Neither a cursor nor a factory works on a closed connection."""
+    transaction = conn.transaction()
+    await transaction.start()
+    cursor = await conn.cursor(SERIES, 5)
+    await cursor.fetch(1)
+    await conn.close()
+    with pytest.raises(chopin.InterfaceError):
+        await cursor.fetch(1)
+    with pytest.raises(chopin.InterfaceError, match="connection is closed"):
+        await conn.cursor("SELECT 1")
+
+
+async def test_shows_its_query(conn):
+    """A cursor's repr tells its query."""
+    async with conn.transaction():
+        assert '"SELECT 1 AS shown"' in repr(await conn.cursor("SELECT 1 AS shown"))

@@ -1,0 +1,221 @@
+"""executemany: all rows or none, whatever the rows are made of."""
+
+import re
+
+import pytest
+
+import chopin
+
+INSERT = "INSERT INTO t VALUES ($1, $2)"
+
+
+class Sized:
+    """Iterable more than once, but no sequence."""
+
+    def __iter__(self):
+        return iter([(1, "a"), (2, "b")])
+
+
+@pytest.fixture
+async def table(conn):
+    """A temporary table ``t (a int PRIMARY KEY, b text)``; returns its rows."""
+    await conn.execute("CREATE TEMP TABLE t (a int PRIMARY KEY, b text)")
+
+    async def rows():
+        return [tuple(row) for row in await conn.fetch("SELECT * FROM t ORDER BY a")]
+
+    return rows
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [(1, "a"), (2, "b")],
+        ((1, "a"), (2, "b")),
+        [[1, "a"], [2, "b"]],
+        {1: "a", 2: "b"}.items(),
+        Sized(),
+    ],
+)
+async def test_any_iterable_of_sequences(conn, table, args):
+    """Rows are sequences, in any iterable; nothing is returned."""
+    assert await conn.executemany(INSERT, args) is None
+    assert await table() == [(1, "a"), (2, "b")]
+
+
+async def test_generator_is_read_once(conn, table):
+    """A generator is enough, also for more rows than go out at once."""
+    rows = [(i, "x" * (i % 100)) for i in range(10_000)]
+    await conn.executemany(INSERT, (row for row in rows))
+    assert await table() == rows
+
+
+async def test_records_are_rows(conn, table):
+    """What was fetched can be inserted."""
+    await conn.executemany(INSERT, [(1, "a"), (2, None)])
+    fetched = await conn.fetch("SELECT a + 2, b FROM t")
+    await conn.executemany(INSERT, fetched)
+    assert await table() == [(1, "a"), (2, None), (3, "a"), (4, None)]
+
+
+@pytest.mark.parametrize("args", [[], (), iter([])])
+async def test_no_rows(conn, table, args):
+    """Nothing to do is done without error."""
+    await conn.executemany(INSERT, args)
+    assert await table() == []
+
+
+async def test_statement_without_parameters(conn):
+    """Empty rows run a statement without parameters as often as there are rows."""
+    await conn.execute("CREATE TEMP SEQUENCE s")
+    await conn.executemany("SELECT nextval('s')", [()] * 5)
+    assert await conn.fetchval("SELECT last_value FROM s") == 5
+
+
+async def test_large_rows(conn, table):
+    """Rows larger than any buffer go through."""
+    rows = [(i, chr(97 + i) * 700_000) for i in range(4)]
+    await conn.executemany(INSERT, rows)
+    assert await table() == rows
+
+
+REFUSED = [
+    (
+        "a late row",
+        [(1, "a"), (2, "b"), ("x", "c")],
+        chopin.DataError,
+        "invalid input for query argument $1 in element #2 of executemany() sequence:"
+        " 'x' ('str' object cannot be interpreted as an integer)",
+    ),
+    (
+        "the second argument",
+        [(1, 5)],
+        chopin.DataError,
+        "invalid input for query argument $2 in element #0 of executemany() sequence:"
+        " 5 (expected str, got int)",
+    ),
+    (
+        "no sequence",
+        [(1, "a"), 2],
+        chopin.DataError,
+        "invalid input in executemany() argument sequence element #1:"
+        " expected a sequence, got int",
+    ),
+    (
+        "a mapping",
+        [{"a": 1, "b": 2}],
+        chopin.DataError,
+        "invalid input in executemany() argument sequence element #0:"
+        " expected a sequence, got dict",
+    ),
+    (
+        "too few",
+        [(1, "a"), (2,)],
+        chopin.InterfaceError,
+        "the server expects 2 arguments for this query, 1 was passed",
+    ),
+    (
+        "too many",
+        [(1, "a", 3)],
+        chopin.InterfaceError,
+        "the server expects 2 arguments for this query, 3 were passed",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "message"),
+    [row[1:] for row in REFUSED],
+    ids=[row[0] for row in REFUSED],
+)
+@pytest.mark.parametrize("is_lazy", [False, True])
+async def test_refused_rows(conn, table, args, error, message, is_lazy):
+    """A row that cannot be sent is named by its index, and no row is inserted."""
+    with pytest.raises(error, match=f"^{re.escape(message)}"):
+        await conn.executemany(INSERT, iter(args) if is_lazy else args)
+    assert await table() == []
+    assert not conn.is_in_transaction()
+
+
+async def test_refused_row_after_many(conn, table):
+    """Rows that were sent already are undone as well."""
+    rows = ((i, "x" * 100) if i < 5000 else (None, 5) for i in range(6000))
+    with pytest.raises(chopin.DataError, match="in element #5000 of executemany"):
+        await conn.executemany(INSERT, rows)
+    assert await table() == []
+    await conn.executemany(INSERT, [(1, "a")])
+    assert await table() == [(1, "a")]
+
+
+@pytest.mark.parametrize("n", [3, 3000])
+async def test_error_of_the_server(conn, table, n):
+    """One row that the server refuses undoes all of them."""
+    await conn.execute("INSERT INTO t VALUES (1, 'there')")
+    rows = [*((i + 10, "x") for i in range(n)), (1, "again"), (2, "after")]
+    with pytest.raises(chopin.UniqueViolationError) as caught:
+        await conn.executemany(INSERT, rows)
+    assert caught.value.detail == "Key (a)=(1) already exists."
+    assert await table() == [(1, "there")]
+    assert not conn.is_in_transaction()
+
+
+async def test_error_of_the_iterable(conn, table):
+    """What the iterable raises comes out as it is, and no row is inserted."""
+
+    def rows():
+        yield (1, "a")
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        await conn.executemany(INSERT, rows())
+    assert await table() == []
+    assert await conn.fetchval("SELECT 1") == 1
+
+
+async def test_inside_a_transaction(conn, table):
+    """Inside a block the rows are part of it; an inner block undoes them."""
+    async with conn.transaction():
+        await conn.execute("INSERT INTO t VALUES (1, 'first')")
+        with pytest.raises(chopin.DataError):
+            async with conn.transaction():
+                await conn.executemany(INSERT, [(2, "b"), ("x", "c")])
+        with pytest.raises(chopin.UniqueViolationError):
+            async with conn.transaction():
+                await conn.executemany(INSERT, [(2, "b"), (1, "c")])
+        await conn.executemany(INSERT, [(4, "d")])
+    assert await table() == [(1, "first"), (4, "d")]
+
+
+async def test_refused_row_inside_a_transaction(conn, table):
+    """An argument that was refused does not undo what the block did before."""
+    transaction = conn.transaction()
+    await transaction.start()
+    await conn.execute("INSERT INTO t VALUES (1, 'first')")
+    with pytest.raises(chopin.DataError):
+        await conn.executemany(INSERT, [("x", "c")])
+    assert conn.is_in_transaction()
+    await transaction.rollback()
+    assert await table() == []
+
+
+@pytest.mark.parametrize("args", [5, None])
+async def test_rows_must_be_iterable(conn, args):
+    """What cannot be iterated over is a TypeError."""
+    with pytest.raises(TypeError, match="is not iterable"):
+        await conn.executemany("SELECT $1::int", args)
+    assert await conn.fetchval("SELECT 1") == 1
+
+
+async def test_bad_statement(conn):
+    """The statement's own errors come out, even if there is no row."""
+    with pytest.raises(chopin.PostgresSyntaxError):
+        await conn.executemany("SELEC 1", [()])
+    with pytest.raises(chopin.UndefinedTableError):
+        await conn.executemany("INSERT INTO nowhere VALUES ($1)", [(1,)])
+
+
+async def test_rows_of_a_select_are_dropped(conn):
+    """A statement with rows can be executed many times as well."""
+    query = "SELECT repeat('x', $1) FROM generate_series(1, 10)"
+    assert await conn.executemany(query, [(1000,)] * 50) is None
+    assert await conn.fetchval("SELECT 1") == 1
