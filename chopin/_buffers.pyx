@@ -150,8 +150,9 @@ cdef class ReadBuffer:
         if kept == 0:
             self.start = self.end = 0
         if self.wanted > capacity:
-            # one bigger block at once; the limit on frames was checked before
-            capacity = self.wanted
+            # believe what has come, not what is announced
+            if kept * 2 >= capacity:
+                capacity = min(self.wanted, capacity * 2)
         elif self.full and capacity < READ_MOST:
             capacity = min(capacity * 2, READ_MOST)
         self.full = False

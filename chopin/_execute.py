@@ -20,6 +20,7 @@ Source: PostgreSQL documentation, "Extended Query", "Pipelining".
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from chopin import _statements, introspect
@@ -46,6 +47,9 @@ _INTERNAL = "XX000"
 _NO_STATEMENT = "26000"
 _STATEMENT_EXISTS = "42P05"
 _CANCELED = "57014"
+_is_plain = re.compile(
+    r"\s*(?:select|insert|update|delete|merge|values|table|with)\b", re.IGNORECASE
+).match
 HEALABLE = frozenset(
     {_STALE_PLAN, _INTERNAL, _NO_STATEMENT, _STATEMENT_EXISTS, _CANCELED}
 )
@@ -147,7 +151,14 @@ async def _describe(session: Session, sql: str) -> None:
     """Have the server describe the text, under a name where it is to be cached."""
     keep = _statements.is_admitted(session, sql) and not session.pooled
     name = _statements.statement_name(sql) if keep else b""
-    statement = await start_prepare(session, sql, name, keep)
+    op = start_prepare(session, sql, name, keep)
+    try:
+        statement = await op
+    except PostgresError as error:
+        if error.sqlstate != _STATEMENT_EXISTS or not heal(session, sql, op, error):
+            raise
+        await unblocked(session)
+        return  # no names from now on
     await unblocked(session)
     await _learn_types(session, statement)
 
@@ -204,12 +215,10 @@ def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> boo
         return False
     riders = () if op is None else op.riders or ()
     status = session.transaction_status
-    if status == "E" and riders and riders[0].startswith("BEGIN"):
-        session.riders.append("ROLLBACK")
-    elif status != "I":
-        return False
-    session.riders.extend(riders)
-    return True
+    if status == "E" and riders and riders[-1].startswith("BEGIN"):
+        session.riders.extend(("ROLLBACK", riders[-1]))
+        return True
+    return status == "I"
 
 
 def _invalidate(
@@ -218,7 +227,13 @@ def _invalidate(
     """Forget what the error says is no longer true; False if it says no such thing."""
     code = error.sqlstate
     if code == _CANCELED:
-        return op is not None and op.bystander
+        # a statement that can commit by itself may have done so
+        return (
+            op is not None
+            and op.bystander
+            and not op.completed
+            and _is_plain(sql) is not None
+        )
     if code in (_NO_STATEMENT, _STATEMENT_EXISTS):
         session.pooled = True
         _statements.lose_all(session)

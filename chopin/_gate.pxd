@@ -12,6 +12,7 @@ cdef class Gate:
     cdef int abandoned           # operations that were cancelled and have not ended
     cdef int cancelling          # cancel requests under way
     cdef bint paused             # the transport's buffer is full
+    cdef bint unconfirmed        # a BEGIN is on its way: what follows must be inside
     cdef bint held               # by a group that is still being written
     cdef readonly object line    # deque of tickets: calls that are not sent yet
     cdef bint handing_over       # the next in line has its turn and has not run yet

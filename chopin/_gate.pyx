@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, nonecheck=True
 """When a session may send, and who is next.
 
 Owns: `Gate`: what blocks a session, the calls that wait for that to pass, and the line in
@@ -7,8 +7,9 @@ Layer L1. Imports `Waiter` beside it.
 
 Rules
 - `blocked`: a cancelled operation has not ended yet, a cancel request is under way (it
-  could hit whatever is sent now), a group is being written in parts, the peer does not
-  read, or the session is not open.
+  could hit whatever is sent now), a BEGIN has not been answered yet (if it fails, what
+  is sent now would run outside of the block), a group is being written in parts, the
+  peer does not read, or the session is not open.
 - Calls are sent in the order in which they were made. One that can be sent at once, with
   nobody in line, passes without a word here; every other stands in line until its last
   message group is sent.
@@ -35,7 +36,7 @@ cdef class Gate:
         cdef list waiters
         self.blocked = (
             self.abandoned > 0 or self.cancelling > 0 or self.paused or self.held
-            or not self.open
+            or self.unconfirmed or not self.open
         )
         if self.writable_waiters and (not self.paused or self.ended):
             waiters, self.writable_waiters = self.writable_waiters, []

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The operations of a session. See _ops.pyx."""
 
-from chopin._buffers cimport ReadBuffer
+from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._protocol cimport Op, Session, Statement
 from chopin._rows cimport RowPlan
 
@@ -52,15 +52,13 @@ cdef class PortalOp(QueryOp):
     cdef bint exhausted
 
 
-cdef class ManyOp(RowsOp):
-    cdef readonly Statement statement
-    cdef Py_ssize_t element      # position of the next row of arguments
-    cdef bint sent               # the first part is written, the session is held
-    cdef bint ended              # Sync is written
-
-    cdef int begin_group(self) except -1
-
-
 cdef class SimpleOp(Op):
     cdef str status
     cdef int prefix              # characters of riders in front of the user's text
+
+
+cdef int put_bind(
+    WriteBuffer out, bytes portal, Statement statement, tuple args, Py_ssize_t element
+) except -1
+cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1
+cdef int refuse_copy(Op op, unsigned char kind) except -1

@@ -1,9 +1,9 @@
-# cython: language_level=3
+# cython: language_level=3, nonecheck=True
 """The operations of a session: what each writes, and what it makes of the replies.
 
-Owns: prepare, execute, execute-many, portals, simple queries, and the `start_*` functions
-that send them. Each returns its operation, which is awaited for the answer. Startup and
-the end are in _startup.
+Owns: prepare, execute, portals, simple queries, and the `start_*` functions that send
+them. Each returns its operation, which is awaited for the answer. Execute-many is in
+_many, startup and the end are in _startup.
 Layer L3. Imports L0 - L3.
 
 Rules
@@ -19,7 +19,6 @@ from libc.stdint cimport int32_t
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._protocol cimport (
-    CLOSED,
     ROWS_AT_MOST_ONE,
     ROWS_MANY,
     ROWS_UNKNOWN,
@@ -32,7 +31,7 @@ from chopin._protocol cimport (
     Statement,
 )
 from chopin._rows cimport Description, RowPlan, parse_description
-from chopin._waiter cimport Waiter
+from chopin._waiter cimport WAITING
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
     MSG_COPY_DATA,
@@ -53,7 +52,6 @@ from chopin._wire cimport (
 
 from chopin import _statements
 from chopin.exceptions import (
-    DataError,
     InvalidCachedStatementError,
     ProtocolError,
 )
@@ -63,15 +61,10 @@ ROW = WANT_ROW
 VALUE = WANT_VALUE
 STATUS = WANT_STATUS
 
-cdef Py_ssize_t CHUNK = 64 * 1024    # of execute-many, written at once
-
 # Execute of the unnamed portal with limits 0, 1, 2, and Sync behind it.
 cdef bytes EXECUTE = b"E\0\0\0\x09\0\0\0\0\0"
 cdef bytes SYNC = b"S\0\0\0\x04"
 cdef list EXECUTE_SYNC = [EXECUTE[:-1] + bytes([n]) + SYNC for n in range(3)]
-
-# Makes the rest of a group fail, so that nothing of it takes effect.
-cdef str GIVE_UP = "chopin: the caller has given up, nothing of this group may take effect"
 
 
 # -- one statement -------------------------------------------------------------------
@@ -169,7 +162,7 @@ cdef class QueryOp(RowsOp):
 
         The parameters' types were declared in Parse, so only the columns can differ.
         """
-        cdef bytes columns = b""
+        cdef bytes columns = None
         cdef Statement statement = self.statement
         cdef bytes formats = self.plan.formats
         if kind == MSG_ROW_DESCRIPTION:
@@ -193,7 +186,6 @@ cdef class QueryOp(RowsOp):
             self.session.in_first_flight.discard(self.statement.sql)
         if self.error is not None:
             self.fail(self.error)
-            self.error = None
         elif self.bad is not None:
             self.fail(self.bad)
             self.bad = None
@@ -215,13 +207,15 @@ def check_timeout(timeout):
     """
     if type(timeout) is not float:
         try:
-            if type(timeout) is bool:
+            if isinstance(timeout, (bool, str)):
                 raise TypeError
             timeout = float(timeout)
         except (TypeError, ValueError):
             raise ValueError(
                 f"invalid timeout value: expected non-negative float (got {timeout!r})"
             ) from None
+    if timeout != timeout:
+        raise ValueError("invalid timeout value: expected non-negative float (got nan)")
     if <double>timeout <= 0:
         raise TimeoutError
     return timeout
@@ -322,6 +316,7 @@ cdef int write_execution(
     cdef bint ahead = bool(session.riders or session.closes)
     cdef bytes tail
     cdef int limit = 0
+    session.check_open()
     if statement.codec_version != session.codecs.current_version():
         statement.plan(session)
     if want == WANT_ROW or want == WANT_VALUE:
@@ -438,7 +433,7 @@ cdef class PrepareOp(Op):
             if self.parsed and self.name:
                 session.closes.append(self.name)
             return Op.on_ready(self)
-        description = parse_description(self.raw_parameters, self.raw_columns or b"")
+        description = parse_description(self.raw_parameters, self.raw_columns)
         statement = Statement(session, self.sql, self.name, description)
         if self.keep:
             _statements.admit(session, statement)
@@ -463,6 +458,8 @@ def start_prepare(Session session, str sql, bytes name, bint keep, bint parse=Tr
     cdef Py_ssize_t mark = out.length
     cdef bytes program
     session.check_open()
+    if b"\0" in name:
+        raise ValueError("the name of a statement must not contain a zero character")
     op.sql = sql
     op.name = name
     op.keep = keep
@@ -561,133 +558,6 @@ cdef int check_bindable(Session session, Statement statement, args) except -1:
     return 0
 
 
-# -- execute-many --------------------------------------------------------------------
-
-
-cdef class ManyOp(RowsOp):
-    """Bind and Execute for each row of arguments, one Sync: all or nothing.
-
-    The session is held from `start_many` to `finish` or `give_up`, so that nothing of
-    another operation gets into the group.
-    """
-
-    cdef int on_rows(self, ReadBuffer inp) except -1:
-        if self.error is not None:
-            raise ProtocolError("DataRow where none was expected")
-        return self.take_rows(inp)
-
-    cdef int on_step(
-        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
-    ) except -1:
-        # riders and closed statements answer in front, with kinds of the same set
-        if kind not in b"123CI" or self.error is not None:
-            return refuse_copy(self, kind)
-        return 0
-
-    cdef int on_ready(self) except -1:
-        if self.error is None:
-            self.error = self.bad
-        if self.error is None:
-            self.resolve(self.rows)
-        return Op.on_ready(self)
-
-    def feed(self, rows):
-        """Encode and write rows of arguments from the iterator, about 64 KiB.
-
-        Returns whether there may be more to come. Raises what encoding or the iterator
-        raises; then `give_up` is due.
-        """
-        cdef Session session = self.session
-        cdef WriteBuffer out = session.out
-        cdef Statement statement = self.statement
-        cdef Py_ssize_t begin = out.length
-        cdef bint more = False
-        if self.error is not None or self.outcome != 0:
-            return False
-        try:
-            if not self.sent:
-                self.begin_group()
-            for row in rows:
-                if type(row) is not tuple:
-                    row = row_of_arguments(row, self.element)
-                statement.params.check_count(len(row))
-                put_bind(out, b"", statement, <tuple>row, self.element)
-                out.put_raw(PyBytes_AS_STRING(EXECUTE), 10)
-                self.element += 1
-                if out.length - begin >= CHUNK:
-                    more = True
-                    break
-        except BaseException:
-            out.length = out.message = begin
-            raise
-        if not self.sent:
-            self.sent = True
-            session.closes.clear()
-            session.riders.clear()
-            session.hold(self)
-        session.flush()
-        return more
-
-    cdef int begin_group(self) except -1:
-        """What goes ahead of the first row: riders, and Parse of an unnamed statement."""
-        cdef Statement statement = self.statement
-        self.session.put_ahead(self)
-        if not statement.name:
-            put_parse(self.session.out, b"", statement.sql,
-                      statement.description.parameter_oids)
-        return 0
-
-    def finish(self):
-        """Write Sync; the answer comes once everything is executed.
-
-        When the operation has ended already, nothing of the group takes effect.
-        """
-        if self.outcome != 0:
-            self.give_up()
-        else:
-            self._end()
-
-    def give_up(self):
-        """Make the whole group fail on the server, whatever of it was sent."""
-        if self.sent and not self.ended and self.session.state != CLOSED:
-            put_parse(self.session.out, b"", GIVE_UP, ())
-            self._end()
-            self.abandon()
-
-    def _end(self):
-        cdef Session session = self.session
-        if self.ended or session is None or session.state == CLOSED:
-            return
-        self.ended = True
-        session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
-        session.release()
-
-
-cdef tuple row_of_arguments(row, Py_ssize_t element):
-    if isinstance(row, (str, bytes, dict)) or not hasattr(row, "__iter__"):
-        raise DataError(
-            f"invalid input in executemany() argument sequence element #{element}: "
-            f"expected a sequence, got {type(row).__name__}"
-        )
-    return tuple(row)
-
-
-def start_many(Session session, Statement statement, bint want_rows, record_class):
-    """Begin an execute-many group; feed it, then `finish` or `give_up`."""
-    cdef ManyOp op = ManyOp.__new__(ManyOp)
-    session.check_open()
-    if statement.codec_version != session.codecs.current_version():
-        statement.plan(session)
-    op.loop = session.loop
-    op.statement = statement
-    op.plan = statement.plan_for(session, record_class)
-    op.rows = [] if want_rows else None
-    op.program = b"~"
-    op.step = PyBytes_AS_STRING(op.program)
-    op.session = session
-    return op
-
-
 # -- simple queries ------------------------------------------------------------------
 
 
@@ -696,6 +566,8 @@ cdef class SimpleOp(Op):
 
     cdef int on_rows(self, ReadBuffer inp) except -1:
         cdef const unsigned char *body = NULL
+        if self.error is not None:
+            raise ProtocolError("DataRow where none was expected")
         while inp.next_frame(MSG_DATA_ROW, &body) >= 0:
             pass
         return 0
@@ -703,8 +575,11 @@ cdef class SimpleOp(Op):
     cdef int on_step(
         self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
     ) except -1:
+        if self.error is not None:
+            return refuse_copy(self, kind)
         if kind == MSG_COMMAND_COMPLETE:
             self.session.on_tag(data, size)
+            self.completed = True
             self.status = tag_of(data, size)
         elif kind == MSG_EMPTY_QUERY_RESPONSE:
             self.status = ""
@@ -756,8 +631,9 @@ def start_simple(Session session, str sql):
         raise
     op.loop = session.loop
     op.prefix = <int>len(prefix)
-    op.riders = tuple(session.riders)
-    session.riders.clear()
+    if session.riders:
+        op.riders = tuple(session.riders)
+        session.riders.clear()
     op.program = b"~"
     op.step = PyBytes_AS_STRING(op.program)
     session.submit(op)
@@ -772,9 +648,11 @@ cdef int refuse_copy(Op op, unsigned char kind) except -1:
     it, the server takes that for COPY data and nothing can be told apart any more.
     """
     cdef Session session = op.session
-    if kind == MSG_COPY_DATA or kind == MSG_COPY_DONE or kind == MSG_COPY_OUT_RESPONSE:
+    if op.error is None and (
+        kind == MSG_COPY_DATA or kind == MSG_COPY_DONE or kind == MSG_COPY_OUT_RESPONSE
+    ):
         return 0
-    if kind != MSG_COPY_IN_RESPONSE or op.next is not None:
+    if kind != MSG_COPY_IN_RESPONSE or op.next is not None or op.error is not None:
         raise ProtocolError(f"unexpected message {chr(kind)!r} in a query")
     session.out.begin_message(OUT_COPY_FAIL)
     session.out.put_cstring(

@@ -45,6 +45,7 @@ cdef class Op(Waiter):
     cdef readonly bint abandoned # nobody waits any more: drop what comes
     cdef bint cancel_sent
     cdef readonly bint bystander # a cancel request for another one may have hit it
+    cdef readonly bint completed # the statement has run to its end
     cdef readonly tuple riders   # SQL that goes ahead in its group; None: nothing
 
     cdef int on_rows(self, ReadBuffer inp) except -1
@@ -83,7 +84,6 @@ cdef class Statement:
 
 cdef class Session:
     cdef readonly object loop
-    cdef readonly object listener
     cdef object clock
     cdef object write
     cdef WriteBuffer out
@@ -131,6 +131,9 @@ cdef class Session:
     cdef int _parameter(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _notification(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _wake(self) except -1
+    cdef int _begins(self, Op op) except -1
+    cdef int _confirm(self, Op op) except -1
+    cdef int _changed(self) except -1
     cdef int _cancel_head(self) except -1
     cdef int on_tag(self, const unsigned char *data, Py_ssize_t size) except -1
 

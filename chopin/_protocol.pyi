@@ -19,6 +19,8 @@ class Op(Waiter):
     @property
     def bystander(self) -> bool: ...
     @property
+    def completed(self) -> bool: ...
+    @property
     def riders(self) -> tuple[str, ...] | None: ...
 
 class Statement:
@@ -52,7 +54,6 @@ class Session:
     """
 
     loop: AbstractEventLoop
-    listener: None
     state: int
     parameters: dict[str, str]
     closed_by: BaseException | None

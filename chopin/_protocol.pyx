@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, nonecheck=True
 """The session: bytes in, bytes out, and a FIFO of operations between them.
 
 Owns: `Session` (framing, transaction status, parameters, statements, what is in flight),
@@ -163,11 +163,12 @@ cdef class Op(Waiter):
         else:
             fits = kind == <unsigned char>step and step != STEP_DONE
         if not fits:
-            if kind in b"GHWdc":
+            if kind in b"GHdc" and step == STEP_ROWS and self.error is None:
                 return self.on_copy(kind)
             raise ProtocolError(unexpected(kind, step))
         self.step += 1
         if kind == MSG_COMMAND_COMPLETE:
+            self.completed = step == STEP_ROWS
             self.session.on_tag(data, size)
         if step != STEP_BIND and step != STEP_CLOSE and step != STEP_RIDER_PARSE:
             self.on_step(step, kind, data, size)
@@ -193,7 +194,6 @@ cdef class Op(Waiter):
         """ReadyForQuery: the end."""
         if self.error is not None:
             self.fail(self.error)
-            self.error = None
         else:
             self.resolve(None)
         return 0
@@ -297,6 +297,9 @@ cdef class Session:
     def on_cancel_needed(self):
         """Send a CancelRequest; call `cancel_ended` when its socket is closed."""
 
+    def on_drained(self):
+        """No cancelled operation and no cancel request is left."""
+
     def on_deadline(self, when):
         """Call `expire` at clock time `when`; an earlier order is void."""
 
@@ -398,11 +401,20 @@ cdef class Session:
         op.next = None
         if self.head is None:
             self.tail = None
-        op.on_ready()
-        op.session = None
+        try:
+            op.on_ready()
+        except BaseException as error:
+            # it is in no list any more, so nobody else would tell its task
+            op.fail(error)
+            raise
+        finally:
+            op.session = None
+        if op.riders is not None:
+            self._confirm(op)
+        op.error = None  # its traceback may lead to whoever holds the operation
         if op.abandoned:
             self.gate.abandoned -= 1
-            self.gate.update()
+            self._changed()
         if self.head is not None and self.head.abandoned:
             self._cancel_head()
         return 0
@@ -426,9 +438,7 @@ cdef class Session:
             raise ProtocolError("ParameterStatus is not a name and a value")
         before = self.parameters.get(name)
         self.parameters[name] = value
-        if before is None or before == value:
-            return 0
-        if name == "search_path":
+        if name == "search_path" and before not in (None, value):
             _statements.forget_all(self)
         elif name == "client_encoding" and value.upper() not in ("UTF8", "UNICODE"):
             raise InterfaceError(
@@ -500,6 +510,8 @@ cdef class Session:
         loop brings, in one write.
         """
         op.session = self
+        if op.riders is not None:
+            self._begins(op)
         if self.head is None:
             self.head = self.tail = op
             if not self.parsing:
@@ -515,6 +527,8 @@ cdef class Session:
     cdef int hold(self, Op op) except -1:
         """Enter an operation whose messages are written in parts; until `release`."""
         op.session = self
+        if op.riders is not None:
+            self._begins(op)
         if self.head is None:
             self.head = op
         else:
@@ -584,6 +598,34 @@ cdef class Session:
             op.riders = tuple(self.riders)
         return program
 
+    cdef int _begins(self, Op op) except -1:
+        """The operation has riders: if a block begins with it, let nothing overtake."""
+        if op.riders[-1].startswith("BEGIN"):
+            self.gate.unconfirmed = True
+            self.gate.update()
+        return 0
+
+    cdef int _confirm(self, Op op) except -1:
+        """The operation with riders has ended: has the block begun?
+
+        If not, its BEGIN rides again on what comes next, so that nothing of the block can
+        run outside of it.
+        """
+        self.gate.unconfirmed = False
+        if (
+            op.error is not None and self.txn == TXN_IDLE and not op.abandoned
+            and op.riders[-1].startswith("BEGIN")
+        ):
+            self.riders.insert(0, op.riders[-1])
+        return self._changed()
+
+    cdef int _changed(self) except -1:
+        """Less is in the way than before."""
+        self.gate.update()
+        if not self.gate.is_draining:
+            self.on_drained()
+        return 0
+
     # -- being open, blocked, closed ---------------------------------------------------
 
     cdef int check_open(self) except -1:
@@ -625,7 +667,7 @@ cdef class Session:
     def cancel_ended(self):
         """The server has closed the socket of a cancel request, or that failed."""
         self.gate.cancelling -= 1
-        self.gate.update()
+        self._changed()
 
     def drop_all(self, error):
         """Fail whatever is in flight with `error`, and stop the server's work on it."""

@@ -20,13 +20,16 @@ cdef class Column:
 
 cdef class Description:
     cdef readonly bytes raw_parameters   # body of ParameterDescription
-    cdef readonly bytes raw_columns      # body of RowDescription, empty for NoData
+    cdef readonly bytes raw_columns      # body of RowDescription, None for NoData
     cdef readonly tuple parameter_oids
     cdef readonly tuple columns
 
 
 # decode_fn without reference counting of its first argument; see RowPlan.
-ctypedef PyObject *(*field_fn)(PyObject *codec, const unsigned char *data, Py_ssize_t size)
+# NULL says that an exception is set.
+ctypedef PyObject *(*field_fn)(
+    PyObject *codec, const unsigned char *data, Py_ssize_t size
+) noexcept
 
 cdef struct Field:
     field_fn decode

@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, nonecheck=True
 """Plans: how the parameters and the rows of one statement travel.
 
 Owns: `Description` (what the server said of a statement), `RowPlan` and `ParamPlan`
@@ -110,7 +110,7 @@ cdef class Description:
 
 
 cdef Description parse_description(bytes parameters, bytes columns):
-    """Parse the bodies of ParameterDescription and RowDescription (empty: no rows).
+    """Parse the bodies of ParameterDescription and RowDescription (None: no rows).
 
     ParameterDescription: int16 count, then an int32 OID each. RowDescription: int16
     count, then per column: zero-terminated name, int32 table OID, int16 attribute
@@ -122,7 +122,8 @@ cdef Description parse_description(bytes parameters, bytes columns):
     cdef Cursor c = cursor_over(parameters, len(parameters))
     cdef int i
     cdef int count = take_uint16(&c)
-    if cursor_left(&c) != count * 4:
+    if c.failed or cursor_left(&c) != count * 4:
+        # of 65,536 and more parameters the server's count keeps the low 16 bits
         raise ProtocolError(
             f"ParameterDescription says {count} parameters and has "
             f"{cursor_left(&c)} bytes of them"
@@ -130,7 +131,7 @@ cdef Description parse_description(bytes parameters, bytes columns):
     description.raw_parameters = parameters
     description.raw_columns = columns
     description.parameter_oids = tuple([take_uint32(&c) for i in range(count)])
-    description.columns = parse_columns(columns) if columns else ()
+    description.columns = () if columns is None else parse_columns(columns)
     return description
 
 
@@ -142,6 +143,8 @@ cdef tuple parse_columns(bytes data):
     cdef int i
     cdef int count = take_uint16(&c)
     cdef list columns = []
+    if c.failed:
+        raise ProtocolError("RowDescription without a count")
     for i in range(count):
         column = Column.__new__(Column)
         name = take_string(&c, &length)

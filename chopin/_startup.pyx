@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, nonecheck=True
 """How a session begins and how it ends.
 
 Owns: `StartupOp`, from StartupMessage to the first ReadyForQuery, the messages that answer

@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, nonecheck=True
 """What a coroutine awaits until its reply has come.
 
 Owns: `Waiter`, the part of asyncio's Future protocol that a Task needs, and nothing of

@@ -21,6 +21,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from chopin import _statements
+from chopin._ops import start_simple
 from chopin._protocol import Session
 from chopin._startup import send_terminate
 from chopin._waiter import use_cancelled_error
@@ -28,6 +29,7 @@ from chopin.dial import Place, request_cancel
 from chopin.exceptions import ConnectionDoesNotExistError, InterfaceError
 
 if TYPE_CHECKING:
+    from chopin._ops import SimpleOp
     from chopin._codecs import CodecMap
     from chopin._rows import Description, Record
     from chopin.config import ConnectConfig
@@ -77,6 +79,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self._drain_timer: asyncio.TimerHandle | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_block_abandoned = False
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener`, which is held weakly, what happens from now on."""
@@ -95,6 +98,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         for timer in (self._deadline_timer, self._drain_timer, self._sweep_timer):
             if timer is not None:
                 timer.cancel()
+        for task in self._tasks:
+            task.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
         listener = None if self._listener is None else self._listener()
@@ -128,10 +133,34 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         task = self.loop.create_task(self._cancel())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        if self._drain_timer is None:
-            self._drain_timer = self.loop.call_later(
-                CANCEL_TIMEOUT, self._check_drained
-            )
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+        self._drain_timer = self.loop.call_later(CANCEL_TIMEOUT, self._check_drained)
+
+    def on_drained(self) -> None:
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
+        if self._is_block_abandoned and self.is_open:
+            self._is_block_abandoned = False
+            if self.in_flight or self.transaction_status != "I":
+                op = start_simple(self, "ROLLBACK")
+                op.add_done_callback(self._rolled_back)
+
+    def abandon_block(self) -> None:
+        """Whoever was to end the transaction block has gone: see that it ends.
+
+        It is rolled back as soon as nothing can cancel the ROLLBACK any more; what is
+        sent meanwhile comes behind it. If that fails, the session ends.
+        """
+        self.riders.clear()
+        self._is_block_abandoned = True
+        if not self.gate.is_draining:
+            self.on_drained()
+
+    def _rolled_back(self, op: SimpleOp) -> None:
+        if op.exception() is not None:
+            self.terminate()
 
     async def _cancel(self) -> None:
         try:
@@ -140,7 +169,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
                     await request_cancel(
                         self.config, self.place, self.backend_pid, self.cancel_key
                     )
-        except (OSError, InterfaceError, TimeoutError):
+        except Exception:
             # The operation may still end by itself; if not, the timer ends the session.
             pass
         finally:

@@ -29,7 +29,9 @@ from chopin._execute import (
     heal,
     prepare,
     run_query,
+    unblocked,
 )
+from chopin._many import ManyOp, start_many
 from chopin._observers import (
     ConnectionParameters,
     LoggedQuery,
@@ -44,11 +46,11 @@ from chopin._ops import (
     QueryOp,
     SimpleOp,
     check_timeout,
-    start_many,
     start_query,
     start_script,
     start_simple,
 )
+from chopin._protocol import Statement
 from chopin._rows import Record, check_record_class
 from chopin._settings import ConnectionSettings, parse_server_version
 from chopin.aio import WireProtocol
@@ -346,28 +348,51 @@ class Connection(Observed):
         timeout: float | None,
         want_rows: bool,
         record_class: type[Record] | None,
-        statement: Any = None,
+        statement: Statement | None = None,
     ) -> list[Record] | None:
         """Execute-many, with a statement of the user's or the cached one."""
         if record_class is not None:
             check_record_class(record_class)
-        session = self._session
         async with self._limited(command, args, timeout):
-            async with Turn(session):
-                if statement is None:
-                    statement = await cached_statement(session, command)
-                op = start_many(session, statement, want_rows, record_class)
-                rows = iter(args)
+            while True:
+                op = await self._send_many(
+                    command, args, want_rows, record_class, statement
+                )
                 try:
-                    while op.feed(rows):
-                        # let replies in, and wait while the server does not read
-                        await asyncio.sleep(0)
-                        await session.gate.wait_writable()
-                except BaseException:
-                    op.give_up()
-                    raise
-                op.finish()
-            return await op
+                    rows: list[Record] | None = await op
+                except PostgresError as error:
+                    # an iterator is used up; a sequence can be sent again
+                    if statement is not None or not isinstance(args, (list, tuple)):
+                        raise
+                    if not heal(self._session, command, op, error):
+                        raise
+                else:
+                    return rows
+
+    async def _send_many(
+        self,
+        command: str,
+        args: Iterable[Sequence[Any]],
+        want_rows: bool,
+        record_class: type[Record] | None,
+        held: Statement | None,
+    ) -> ManyOp:
+        """Write all of an execute-many group, in its turn."""
+        session = self._session
+        async with Turn(session):
+            statement = held or await cached_statement(session, command)
+            op = start_many(session, statement, want_rows, record_class)
+            rows = iter(args)
+            try:
+                while op.feed(rows):
+                    # let replies in, and wait while the server does not read
+                    await asyncio.sleep(0)
+                    await session.gate.wait_writable()
+            except BaseException:
+                op.give_up()
+                raise
+            op.finish()
+        return op
 
     @contextlib.asynccontextmanager
     async def _limited(
@@ -658,14 +683,14 @@ class Connection(Observed):
             timeout: seconds.
         """
         self._session.ensure_open()
+        session = self._session
         async with asyncio.timeout(timeout):
+            await unblocked(session)
             self._observers.log.clear()
             if self.is_in_transaction() or self._top_xact is not None:
                 self._report_open_transaction()
                 self._top_xact = None
-                self._session.riders.clear()
-                if self._session.transaction_status != "I":
-                    await self.execute("ROLLBACK")
+                session.abandon_block()
             query = self.get_reset_query()
             if query:
                 await self.execute(query)

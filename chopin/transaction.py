@@ -21,8 +21,8 @@ import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from chopin._execute import fetch_value
-from chopin.exceptions import InterfaceError, InterfaceWarning
+from chopin._execute import fetch_value, unblocked
+from chopin.exceptions import InterfaceError, InterfaceWarning, PostgresError
 
 if TYPE_CHECKING:
     from chopin.connection import Connection
@@ -153,6 +153,8 @@ class Transaction:
         session = conn._session
         session.ensure_open()
         outer = conn._top_xact
+        if outer is None and session.gate.is_draining:
+            await unblocked(session)  # a cancelled COMMIT, say, may not have ended yet
         if outer is None:
             if session.transaction_status in ("T", "E"):
                 raise InterfaceError(
@@ -273,11 +275,19 @@ class Transaction:
         if not self._nested:
             conn._top_xact = None
         try:
-            return await conn._simple(sql)
-        except BaseException:
+            return await conn.execute(sql)
+        except PostgresError:
             self._state = TransactionState.FAILED
-            if sql.startswith("ROLLBACK") and conn._session.transaction_status != "I":
+            if conn._session.transaction_status != "I":
+                conn._session.abandon_block()
+            raise
+        except BaseException:
+            # cancelled or timed out: nobody can say what the server has made of it
+            self._state = TransactionState.FAILED
+            if self._nested:
                 conn.terminate()
+            else:
+                conn._session.abandon_block()
             raise
 
     def _check(self, operation: str) -> None:

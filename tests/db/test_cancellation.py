@@ -1,8 +1,8 @@
 """Cancellation: at every await of every operation, in storms, and of what is queued.
 
 After a cancelled call the connection is usable or closed, never in between: the next
-calls get their own results, no transaction is open that nobody knows of, and no task and
-no socket is left.
+calls get their own results, no transaction is open that nobody knows of, and no task
+and no socket is left.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def marks(observer):
     ).fetchone()[0]
 
 
-# -- the operations, each with a number that nothing else has ---------------------------
+# -- the operations, each with a number that nothing else has ------------------------
 
 
 class Run:
@@ -87,7 +87,9 @@ async def fetch_many_rows(run):
 
 async def fetchrow(run):
     """A row of many, so that the portal is suspended."""
-    row = await run.conn.fetchrow("SELECT $1::int FROM generate_series(1, 9)", run.number)
+    row = await run.conn.fetchrow(
+        "SELECT $1::int FROM generate_series(1, 9)", run.number
+    )
     assert row == (run.number,)
 
 
@@ -336,7 +338,9 @@ async def test_at_every_await(name, when, connect, observer, marks, tidy):
 
 
 @pytest.mark.parametrize("second", [1, 2])
-@pytest.mark.parametrize("name", [name for name in ALL if name[:5] in ("trans", "curso")])
+@pytest.mark.parametrize(
+    "name", [name for name in ALL if name[:5] in ("trans", "curso")]
+)
 async def test_again_while_cleaning_up(name, second, connect, observer, marks):
     """A second cancellation may hit what the first one has made necessary."""
     await every_suspension(name, "waiting", connect, observer, marks, second)
@@ -405,7 +409,8 @@ async def run_at_gate(conn, gate, method):
         statement = await conn.prepare(f"SELECT $1::int FROM {gate.sql}")
         await statement.fetch(1)
     else:
-        sql = f"SELECT CASE i WHEN 12 THEN {gate.sql}::text END FROM generate_series(1,20) i"
+        row = f"CASE i WHEN 12 THEN {gate.sql}::text END"
+        sql = f"SELECT {row} FROM generate_series(1, 20) AS i"
         async with conn.transaction():
             if method == "cursor":
                 cursor = await conn.cursor(sql)
@@ -533,7 +538,9 @@ async def test_a_queued_one_is_cancelled(conn, observer):
     with Gate(observer) as gate:
         slow = asyncio.create_task(conn.fetchval(f"SELECT 7 FROM {gate.sql}"))
         await gate.reached()
-        queued = [asyncio.create_task(conn.fetchval("SELECT $1::int", n)) for n in (1, 2)]
+        queued = [
+            asyncio.create_task(conn.fetchval("SELECT $1::int", n)) for n in (1, 2)
+        ]
         await asyncio.sleep(0)
         queued[0].cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -591,6 +598,42 @@ async def test_late_cancel_request(method, connect, tcp_dsn, observer):
         await conn.close()
 
 
+@pytest.mark.parametrize("method", ["execute", "fetch"])
+async def test_late_cancel_request_for_what_has_committed(
+    method, connect, tcp_dsn, observer, marks
+):
+    """What commits in its middle is never run twice, whatever else becomes of it."""
+    number = next(numbers)
+    async with FaultProxy(tcp_dsn) as proxy:
+        conn = await connect(proxy.dsn, ssl="disable")
+        with Gate(observer) as first, Gate(observer) as second:
+            sql = (
+                f"DO $$BEGIN INSERT INTO marks VALUES ({number}); COMMIT;"
+                f" PERFORM {second.sql}; END$$"
+            )
+            with second.ajar():
+                await conn.fetch(sql)  # known, so that the next one is sent at once
+            observer.execute("DELETE FROM marks WHERE number = %s", [number])
+            slow = asyncio.create_task(conn.fetchval(f"SELECT 1 FROM {first.sql}"))
+            await first.reached()
+            behind = asyncio.create_task(getattr(conn, method)(sql))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            proxy.may_cancel.clear()
+            slow.cancel()
+            await proxy.until_cancels(1)
+            first.open()
+            await second.reached()
+            proxy.may_cancel.set()
+            await proxy.until_cancels_ended(1)
+            second.open()
+            with contextlib.suppress(chopin.QueryCanceledError):
+                await behind
+        await assert_whole(conn, observer)
+        assert marks(number) == 1
+        await conn.close()
+
+
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 async def test_end_behind_a_cancelled_sibling(end, connect, tcp_dsn, observer, marks):
     """A block is cancelled while its end waits for a cancelled call to be over."""
@@ -640,6 +683,20 @@ async def test_new_block_behind_a_cancelled_commit(conn, observer, request):
         await assert_whole(conn, observer)
 
 
+@pytest.mark.parametrize("sql", ["SELEC 1", "SELECT nope", "SELECT 1; SELEC 2"])
+async def test_block_whose_first_text_fails(sql, conn, observer, marks):
+    """What comes behind a failed first statement is in the block, or refused."""
+    run = Run(conn)
+    with pytest.raises((ZeroDivisionError, chopin.InFailedSQLTransactionError)):
+        async with conn.transaction():
+            with pytest.raises(chopin.PostgresError):
+                await conn.execute(sql)
+            await run.mark()
+            raise ZeroDivisionError
+    assert marks(run.number) == 0
+    await assert_whole(conn, observer)
+
+
 async def test_reset_behind_a_cancelled_begin(conn, observer, tidy):
     """What a cancelled call has begun is seen by the reset that comes after it."""
     task = asyncio.create_task(conn.execute("BEGIN"))
@@ -653,7 +710,7 @@ async def test_reset_behind_a_cancelled_begin(conn, observer, tidy):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_storm(seed, conn, observer, marks, server):
+async def test_storm(seed, conn, observer):
     """Many calls at once on one connection, cancelled at random: all that are not get
     their own results.
     """
@@ -669,7 +726,9 @@ async def test_storm(seed, conn, observer, marks, server):
         if kind == 1:
             return (await conn.fetch(f"SELECT {n}, $1::int", n))[0][1]
         if kind == 2:
-            assert await conn.execute(f"SELECT pg_sleep({nap}); SELECT {n}") == "SELECT 1"
+            assert (
+                await conn.execute(f"SELECT pg_sleep({nap}); SELECT {n}") == "SELECT 1"
+            )
         elif kind == 3:
             return await statement.fetchval(n, nap)
         elif kind == 4:
@@ -718,20 +777,20 @@ async def test_cursor_bound_beside_an_execute_many(conn, observer, marks):
 
 async def test_siblings_of_one_answer(conn, observer):
     """One task cancels another whose answer has come in the same read."""
+
+    async def first(tasks):
+        await conn.fetchval("SELECT $1::int", 1)
+        for task in tasks[:3]:
+            task.cancel()
+
     for _ in range(20):
-        tasks = []
-
-        async def first():
-            await conn.fetchval("SELECT $1::int", 1)
-            for task in tasks[1:4]:
-                task.cancel()
-
-        async def other(n):
-            return await conn.fetchval("SELECT $1::int", n)
-
-        tasks += [asyncio.create_task(first())]
-        tasks += [asyncio.create_task(other(n)) for n in range(1, 6)]
-        got = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(e) for e in got[1:4]] == [asyncio.CancelledError] * 3
-        assert got[4:] == [4, 5]
+        others = []
+        ahead = asyncio.create_task(first(others))
+        others += [
+            asyncio.create_task(conn.fetchval("SELECT $1::int", n)) for n in range(5)
+        ]
+        await ahead
+        got = await asyncio.gather(*others, return_exceptions=True)
+        assert [type(error) for error in got[:3]] == [asyncio.CancelledError] * 3
+        assert got[3:] == [3, 4]
         await assert_whole(conn, observer)

@@ -20,7 +20,7 @@ LAYERS = {
     2: "_codecbase _codecs_scalar _codecs_time _codecs_extra _codecs_nested _codecs"
     " _rows _record",
     # L3 protocol
-    3: "_protocol _ops _startup _copy scram auth _statements",
+    3: "_protocol _ops _many _startup _copy scram auth _statements",
     # L4 asyncio
     4: "config _confkeys _confvalues _conninfo _hosts _passfile _servicefile tls aio"
     " _execute authenticate dial connect introspect",

@@ -1,0 +1,16 @@
+# cython: language_level=3
+"""Execute-many. See _many.pyx."""
+
+from chopin._ops cimport RowsOp
+from chopin._protocol cimport Statement
+
+
+cdef class ManyOp(RowsOp):
+    cdef readonly Statement statement
+    cdef Py_ssize_t n_bound      # replies so far
+    cdef Py_ssize_t n_done
+    cdef Py_ssize_t element      # position of the next row of arguments
+    cdef bint sent               # the first part is written, the session is held
+    cdef bint ended              # Sync is written
+
+    cdef int begin_group(self) except -1

@@ -1,0 +1,25 @@
+"""What Python sees of execute-many."""
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+from chopin._ops import RowsOp
+from chopin._protocol import Session, Statement
+from chopin._rows import Record
+
+class ManyOp(RowsOp):
+    """Bind and Execute for each row of arguments: all or nothing."""
+
+    @property
+    def statement(self) -> Statement: ...
+    def __await__(self) -> Generator[Any, None, list[Record] | None]: ...
+    def feed(self, rows: Iterator[Sequence[Any]]) -> bool: ...
+    def finish(self) -> None: ...
+    def give_up(self) -> None: ...
+
+def start_many(
+    session: Session,
+    statement: Statement,
+    want_rows: bool,
+    record_class: type[Record] | None,
+) -> ManyOp: ...

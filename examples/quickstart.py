@@ -1,0 +1,19 @@
+"""The example of the README: python examples/quickstart.py postgresql://localhost/app."""
+
+import asyncio
+import sys
+
+import chopin
+
+
+async def main(dsn: str) -> None:
+    conn = await chopin.connect(dsn)
+    await conn.execute("CREATE TEMP TABLE works (title text, opus int)")
+    works = [("Nocturnes", 9), ("Études", 10), ("Ballade", 23)]
+    await conn.executemany("INSERT INTO works VALUES ($1, $2)", works)
+    for row in await conn.fetch("SELECT * FROM works WHERE opus > $1", 9):
+        print(row["opus"], row["title"])
+    await conn.close()
+
+
+asyncio.run(main(sys.argv[1]))

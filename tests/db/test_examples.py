@@ -1,0 +1,111 @@
+"""The examples do what they say, without a warning, and leave nothing behind."""
+
+import ast
+import contextlib
+import doctest
+import inspect
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+DEMO_SAYS = (
+    "in the table afterwards: [9000001]",
+    "times as fast",
+    "and the server agrees: True",
+    "TimeoutError after 0.",
+    "the same connection: True",
+    "UniqueViolationError (23505)",
+    "ForeignKeyViolationError (23503)",
+    "UndefinedColumnError (42703)",
+    "DataError (22000)",
+    "The server is stopped and its files are gone.",
+)
+
+
+def output_of(name, *args):
+    """What an example prints; it may not fail, warn or leave anything unclosed."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", EXAMPLES / name, *args],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_demo(loop):
+    """The tour goes to its end on both loops: each of its claims holds."""
+    got = output_of("demo.py", "--orders", "2000", "--loop", loop)
+    assert f", {loop}\n" in got.partition("\n")[0] + "\n"
+    assert [line for line in DEMO_SAYS if line not in got] == []
+
+
+def test_quickstart(server):
+    """The README's example prints what the README says."""
+    got = output_of("quickstart.py", server.dsn)
+    assert got == "10 Études\n23 Ballade\n"
+
+
+def test_readme_shows_the_quickstart():
+    """The example in the README is the file, without its docstring."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    example = (EXAMPLES / "quickstart.py").read_text("utf-8")
+    assert blocks[0].strip() == example.split('"""')[2].strip()
+
+
+def test_transactions(server, observer):
+    """What is committed stays, what fails is undone, and one of two runs again."""
+    got = [
+        line.split(":  ", 1)
+        for line in output_of("transactions.py", server.dsn).splitlines()
+    ]
+    assert [(what, result.strip()) for what, result in got] == [
+        ("10 are moved", "{'Frédéric': 30, 'George': 90}"),
+        ("500 are not", "{'Frédéric': 30, 'George': 90} balance_is_not_negative"),
+        ("10 and 500: 10 are", "{'Frédéric': 40, 'George': 80}"),
+        ("one of two takes 40", "80 are left, 3 attempts"),
+    ]
+    left = observer.execute("SELECT to_regclass('chopin_accounts')").fetchone()
+    assert left == (None,)
+
+
+async def answer_to(example, names):
+    """What the prompt of ``python -m asyncio`` says to an example."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile(example.source, "<docs>", "single", flags)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            result = eval(code, names)
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:
+            kind = type(error)
+            home = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+            return f"{home}{kind.__qualname__}: {error}".removesuffix(": ") + "\n"
+    return out.getvalue()
+
+
+async def test_usage(dsn):
+    """What docs/usage.md shows is what happens, from its first line to its last."""
+    examples = doctest.DocTestParser().get_examples(
+        re.sub("^```$", "", (ROOT / "docs" / "usage.md").read_text("utf-8"), flags=re.M)
+    )
+    names = {"dsn": dsn}
+    check = doctest.OutputChecker().check_output
+    for example in examples:
+        got = await answer_to(example, names)
+        want = example.exc_msg or example.want
+        assert check(want, got, doctest.ELLIPSIS), (example.source, want, got)
+    assert len(examples) > 20

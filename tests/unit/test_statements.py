@@ -1,0 +1,167 @@
+"""Which statements a session keeps: admission, eviction, names, invalidation."""
+
+import pytest
+
+from chopin import _statements
+from tests.support.fakes import open_session
+from tests.support.script import prepared
+
+
+class Kept:
+    """What the policy knows of a statement."""
+
+    def __init__(self, sql):
+        self.sql = sql
+        self.name = _statements.statement_name(sql)
+        self.used = True
+        self.cached = self.closed = False
+
+
+def kept(session, *texts):
+    for sql in texts:
+        _statements.admit(session, Kept(sql))
+
+
+def limited(size, length=0):
+    session = open_session()
+    session.statement_cache_size = size
+    session.statement_size_limit = length
+    return session
+
+
+def test_name_is_the_same_in_every_session():
+    """A digest of the text, short enough for the server, and safe in a message."""
+    one, two = _statements.statement_name("SELECT 1"), _statements.statement_name("é")
+    assert one == _statements.statement_name("SELECT 1")
+    assert one != two
+    for name in (one, two, _statements.statement_name("\ud800"), b"chopin_stmt_1"):
+        assert len(name) < 64
+        assert name.replace(b"_", b"").isalnum()
+
+
+def test_names_of_the_user_s_statements_are_unique():
+    """No two are the same, and none is that of a cached one."""
+    names = {_statements.unique_name() for _ in range(100)}
+    assert len(names) == 100
+    assert not any(len(name) == len(_statements.statement_name("x")) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("size", "length", "sql", "is_admitted"),
+    [
+        (100, 0, "x" * 100_000, True),
+        (100, 10, "x" * 10, True),
+        (100, 10, "x" * 11, False),
+        (0, 0, "x", False),
+        (-1, 0, "x", False),
+    ],
+)
+def test_admission(size, length, sql, is_admitted):
+    """The cache is on, and the text is not too long."""
+    assert _statements.is_admitted(limited(size, length), sql) is is_admitted
+
+
+def test_oldest_unused_one_goes():
+    """A second chance for what was used since the last look."""
+    session = limited(3)
+    kept(session, "a", "b", "c")
+    for statement in session.statements.values():
+        statement.used = False
+    session.statements["a"].used = True
+    kept(session, "d")
+    assert list(session.statements) == ["c", "a", "d"]
+    assert not session.statements["a"].used
+    assert session.closes == [_statements.statement_name("b")]
+
+
+def test_all_were_used():
+    """Then the oldest goes; the policy ends."""
+    session = limited(3)
+    kept(session, "a", "b", "c", "d")
+    assert list(session.statements) == ["b", "c", "d"]
+
+
+def test_cache_that_was_made_smaller():
+    """Room is made for as many as there are too many."""
+    session = limited(10)
+    kept(session, *"abcdefgh")
+    session.statement_cache_size = 2
+    kept(session, "z")
+    assert len(session.statements) == 2
+    assert "z" in session.statements
+    assert len(session.closes) == 7
+
+
+def test_forgotten_one_is_closed_once():
+    """Ahead of the next group, and never twice."""
+    session = limited(3)
+    kept(session, "a")
+    statement = session.statements["a"]
+    _statements.forget(session, "a")
+    _statements.forget(session, "a")
+    assert session.closes == [statement.name]
+    assert (statement.cached, statement.closed) == (False, True)
+
+
+def test_lost_ones_are_not_closed():
+    """The server has dropped them itself."""
+    session = limited(3)
+    kept(session, "a", "b")
+    statement = session.statements["a"]
+    _statements.lose_all(session)
+    assert session.closes == []
+    assert session.statements == {}
+    assert (statement.cached, statement.closed) == (False, True)
+
+
+def test_all_are_forgotten_with_their_descriptions():
+    """Types and plans may have changed."""
+    session = limited(3)
+    kept(session, "a", "b")
+    _statements.describe(session, "a", object())
+    _statements.forget_all(session)
+    assert (session.statements, session.descriptions) == ({}, {})
+    assert len(session.closes) == 2
+
+
+def test_sweep_takes_what_was_not_used_since_the_last_one():
+    """One life is between one and two sweeps long."""
+    session = limited(3)
+    kept(session, "a", "b")
+    _statements.sweep(session)
+    assert list(session.statements) == ["a", "b"]
+    session.statements["b"].used = True
+    _statements.sweep(session)
+    assert list(session.statements) == ["b"]
+
+
+def test_descriptions_have_an_end():
+    """A program that builds its SQL from values does not fill the memory."""
+    session = limited(3)
+    for number in range(_statements.DESCRIPTIONS + 50):
+        _statements.describe(session, f"SELECT {number}", number)
+    assert len(session.descriptions) == _statements.DESCRIPTIONS
+    assert "SELECT 0" not in session.descriptions
+    _statements.describe(session, "SELECT 100", "again")
+    assert len(session.descriptions) == _statements.DESCRIPTIONS
+
+
+def test_prepared_again_under_another_name():
+    """The older statement of the same text is closed."""
+    session = limited(3)
+    prepared(session, "SELECT 1", name=b"one")
+    prepared(session, "SELECT 1", name=b"two")
+    assert session.statements["SELECT 1"].name == b"two"
+    assert session.closes == [b"one"]
+
+
+def test_prepared_again_under_the_same_name_is_not_closed():
+    """What has replaced it on the server would be closed with it."""
+    session = limited(3)
+    prepared(session, "SELECT 1", name=b"one")
+    _statements.forget(session, "SELECT 1")
+    assert session.closes == [b"one"]
+    session.closes.clear()
+    prepared(session, "SELECT 1", name=b"one")
+    assert session.closes == []
+    assert session.statements["SELECT 1"].name == b"one"

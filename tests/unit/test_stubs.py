@@ -1,0 +1,123 @@
+"""What type checkers are told of the compiled modules is what is there."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMPILED = sorted(path.stem for path in (ROOT / "chopin").glob("*.pyx"))
+STUBS = sorted(path.stem for path in (ROOT / "chopin").glob("*.pyi"))
+
+# What Cython puts into every module and class.
+MADE_BY_CYTHON = r"""
+chopin\..*\.__(reduce|setstate)_cython__
+chopin\..*\.__(test|pyx_capi)__
+"""
+
+# A program as users write them, and what a type checker must find in it.
+PROGRAM = """\
+import chopin
+from chopin import Connection, Record
+
+class User(Record):
+    @property
+    def label(self) -> str:
+        return f"{self['id']} {self[1]}"
+
+async def main(conn: Connection) -> None:
+    rows = await conn.fetch("SELECT id, name FROM users", record_class=User)
+    reveal_type(rows)
+    row = await conn.fetchrow("SELECT 1 AS a, 2 AS b")
+    reveal_type(row)
+    assert row is not None
+    reveal_type(row["a"])
+    reveal_type(row[0:1])
+    reveal_type(list(row.items()))
+    reveal_type(dict(row))
+    reveal_type(row.get("c", 0))
+    reveal_type([value for value in row])
+    reveal_type("a" in row)
+    reveal_type(row == (1, 2))
+    reveal_type(await conn.execute("SELECT 1"))
+    async for each in conn.cursor("SELECT 1"):
+        reveal_type(each)
+    try:
+        async with conn.transaction():
+            pass
+    except chopin.UniqueViolationError as error:
+        reveal_type(error.constraint_name)
+    row[1.5]
+    row["a"] = 1
+"""
+REVEALED = [
+    "list[chopin._rows.Record]",
+    "chopin._rows.Record | None",
+    "Any",
+    "tuple[Any, ...]",
+    "list[tuple[str, Any]]",
+    "dict[str, Any]",
+    "Any | int",
+    "list[Any]",
+    "bool",
+    "bool",
+    "str",
+    "chopin._rows.Record",
+    "str | None",
+]
+ERRORS = ["call-overload", "index"]
+
+
+def run(*command):
+    """The output of a Python module, run at the root of the project."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_every_module_that_shows_something_has_a_stub(name):
+    """A compiled module with classes or functions of its own has a stub."""
+    module = importlib.import_module(f"chopin.{name}")
+    own = [
+        key
+        for key, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__
+        and not key.startswith("__")
+    ]
+    assert own == [] or name in STUBS
+
+
+@pytest.mark.slow
+def test_stubs_say_what_is_there(tmp_path):
+    """Names, signatures and kinds of attributes of every stub fit the module."""
+    allowed = tmp_path / "allowed"
+    allowed.write_text(MADE_BY_CYTHON)
+    modules = [f"chopin.{name}" for name in STUBS]
+    options = ["--concise", "--ignore-disjoint-bases", "--ignore-unused-allowlist"]
+    got = run("mypy.stubtest", *modules, *options, "--allowlist", str(allowed))
+    assert got == (0, "")
+
+
+@pytest.mark.slow
+def test_types_that_users_meet(tmp_path):
+    """Records, results and errors have the types that a program relies on."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    options = ["--strict", "--no-error-summary", "--cache-dir", str(tmp_path)]
+    _, output = run("mypy", *options, str(program))
+    lines = output.splitlines()
+    revealed = [line.split('"')[1] for line in lines if "Revealed type" in line]
+    assert revealed == REVEALED, output
+    errors = [
+        line.rpartition("[")[2].rstrip("]") for line in lines if ": error" in line
+    ]
+    assert errors == ERRORS, output
