@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Memory of a session: what has been read and what is to be written. See _buffers.pyx."""
+"""Memory of a session: what was read and what is to be written. See _buffers.pyx."""
 
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t
 from libc.string cimport memcpy

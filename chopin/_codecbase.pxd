@@ -19,7 +19,7 @@ cdef class Codec:
     cdef readonly uint32_t oid
     cdef readonly str name
     cdef readonly str schema
-    cdef readonly str kind           # scalar, array, range, ... as get_parameters() says
+    cdef readonly str kind           # scalar, array, range ... as get_parameters() says
     cdef readonly int format         # FORMAT_BINARY or FORMAT_TEXT, both directions
     cdef readonly bint atomic        # its values refer to nothing the GC must follow
     cdef readonly Codec element      # arrays: the element; ranges: the bound

@@ -21,7 +21,8 @@ class ElementError(ValueError):
     """An element inside of an argument cannot be encoded.
 
     Args:
-        path: where it is, as an index expression: ``"[2]"``, ``"[0][1]"``, ``".lower"``.
+        path: where it is, as an index expression: ``"[2]"``, ``"[0][1]"``,
+            ``".lower"``.
         value: the element.
         reason: what is wrong with it.
     """

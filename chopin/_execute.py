@@ -1,19 +1,21 @@
 """The long way of a call: waiting for its turn, preparing, healing.
 
-Owns: what happens when `start_query` could not send a statement at once, and what is done
-about errors that the caller need not see.
+Owns: what happens when `start_query` could not send a statement at once, and what is
+done about errors that the caller need not see.
 Layer L4. Imports L0, L3 and introspect.
 
 Rules
-- The short way is `start_query` and one await, in the methods of `Connection`. Everything
-  here may await more than once; a cancellation at any of them leaves the session usable.
-- The first use of a text is described in a round trip of its own, unless some session of
-  the pool has described it before; then Parse, Describe, Bind and Execute go together.
-- An error is healed only if nothing of the statement can have taken effect: outside of a
-  block its failure has undone it, and in a block only if it was the block's first
-  statement, so that both can be done again. What is healed: a cached plan that no longer
-  fits the schema, a prepared statement that a pooler has not got here or has got already,
-  and a late cancellation that was meant for the operation ahead.
+- The short way is `start_query` and one await, in the methods of `Connection`.
+  Everything here may await more than once; a cancellation at any of them leaves the
+  session usable.
+- The first use of a text is described in a round trip of its own, unless some session
+  of the pool has described it before; then Parse, Describe, Bind and Execute go
+  together.
+- An error is healed only if nothing of the statement can have taken effect: outside of
+  a block its failure has undone it, and in a block only if it was the block's first
+  statement, so that both can be done again. What is healed: a cached plan that no
+  longer fits the schema, a prepared statement that a pooler has not got here or has got
+  already, and a late cancellation that was meant for the operation ahead.
 
 Source: PostgreSQL documentation, "Extended Query", "Pipelining".
 """

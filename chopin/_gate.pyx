@@ -1,8 +1,8 @@
 # cython: language_level=3, nonecheck=True
 """When a session may send, and who is next.
 
-Owns: `Gate`: what blocks a session, the calls that wait for that to pass, and the line in
-which they stand.
+Owns: `Gate`: what blocks a session, the calls that wait for that to pass, and the line
+in which they stand.
 Layer L1. Imports `Waiter` beside it.
 
 Rules
@@ -10,9 +10,9 @@ Rules
   could hit whatever is sent now), a BEGIN has not been answered yet (if it fails, what
   is sent now would run outside of the block), a group is being written in parts, the
   peer does not read, or the session is not open.
-- Calls are sent in the order in which they were made. One that can be sent at once, with
-  nobody in line, passes without a word here; every other stands in line until its last
-  message group is sent.
+- Calls are sent in the order in which they were made. One that can be sent at once,
+  with nobody in line, passes without a word here; every other stands in line until its
+  last message group is sent.
 - Session says what happens by the fields, and calls `update` behind it.
 """
 
@@ -57,7 +57,7 @@ cdef class Gate:
         return self.blocked and (self.open or self.is_draining)
 
     def wait_unblocked(self):
-        """An awaitable that ends when `blocked` may have become false, or on the end."""
+        """An awaitable that ends when `blocked` may be false by now, or on the end."""
         cdef Waiter waiter = Waiter(self.loop)
         if self.keeps_waiting:
             self.unblock_waiters.append(waiter)

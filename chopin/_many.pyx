@@ -5,11 +5,13 @@ Owns: `ManyOp` and how its group is written in parts.
 Layer L3. Imports L0 - L3.
 
 Rules
-- The group is one: Bind and Execute for each row, one Sync. It is an implicit transaction.
+- The group is one: Bind and Execute for each row, one Sync. It is an implicit
+  transaction.
 - It is encoded and written in parts of 64 KiB; the session is held in between, so that
   nothing of another operation gets into the group.
-- Nothing is sent until the first part is encoded, so that a small group with an argument
-  that does not fit leaves no trace. Later, the group is made to fail on the server.
+- Nothing is sent until the first part is encoded, so that a small group with an
+  argument that does not fit leaves no trace. Later, the group is made to fail on the
+  server.
 - What the server says is counted: as many rows must have been executed as were sent.
 """
 
@@ -34,7 +36,9 @@ cdef bytes EXECUTE = b"E\0\0\0\x09\0\0\0\0\0"
 cdef bytes SYNC = b"S\0\0\0\x04"
 
 # Makes the rest of a group fail, so that nothing of it takes effect.
-cdef str GIVE_UP = "chopin: the caller has given up, nothing of this group may take effect"
+cdef str GIVE_UP = (
+    "chopin: the caller has given up, nothing of this group may take effect"
+)
 
 
 cdef class ManyOp(RowsOp):
@@ -121,7 +125,7 @@ cdef class ManyOp(RowsOp):
         return more
 
     cdef int begin_group(self) except -1:
-        """What goes ahead of the first row: riders, and Parse of an unnamed statement."""
+        """What goes ahead of the first row: riders, Parse of an unnamed statement."""
         cdef Statement statement = self.statement
         cdef bytes program = self.session.put_ahead(self)
         if not statement.name:

@@ -5,8 +5,8 @@ Layer L5. Imports L0.
 
 Rules
 - A callback is called in the loop, never in the middle of reading: plain functions by
-  `call_soon`, coroutine functions as a task. What it raises goes to the loop's exception
-  handler and disturbs nobody.
+  `call_soon`, coroutine functions as a task. What it raises goes to the loop's
+  exception handler and disturbs nobody.
 - With no query logger a call pays one truth test for all of this.
 """
 
@@ -75,8 +75,7 @@ class Observers:
         """Refuse what cannot be called."""
         if not callable(callback):
             raise InterfaceError(
-                "expected a callable or an `async def` function, got "
-                f"{callback!r}"
+                f"expected a callable or an `async def` function, got {callback!r}"
             )
         return callback
 
@@ -102,7 +101,7 @@ class Observers:
             )
 
     def tell_notice(self, connection: Connection, message: PostgresLogMessage) -> None:
-        """Pass a NoticeResponse on; a WARNING that nobody hears becomes no Python one."""
+        """Pass a NoticeResponse on; a WARNING nobody hears becomes no Python one."""
         for callback in list(self.log):
             self.call(callback, connection, message)
 

@@ -1,6 +1,6 @@
 """What Python sees of the operations of a session."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
 from typing import Any, Final
 
 from chopin._protocol import Op, Session, Statement
@@ -33,7 +33,6 @@ class PortalOp(QueryOp):
     """Some rows of a portal, and whether these were the last."""
 
     def __await__(self) -> Generator[Any, None, tuple[list[Record], bool]]: ...
-
 
 class SimpleOp(Op):
     """A Query message: one or more statements as text."""

@@ -31,7 +31,6 @@ from chopin._protocol cimport (
     Statement,
 )
 from chopin._rows cimport Description, RowPlan, parse_description
-from chopin._waiter cimport WAITING
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
     MSG_COPY_DATA,

@@ -19,7 +19,7 @@ cdef enum:
     STEP_RIDER_END = <int>c"c"       # CommandComplete of a rider
     STEP_PARAMETERS = <int>c"t"      # ParameterDescription
     STEP_COLUMNS = <int>c"T"         # RowDescription or NoData
-    STEP_ROWS = <int>c"*"            # DataRows, then CommandComplete or what stands for it
+    STEP_ROWS = <int>c"*"            # DataRows, then CommandComplete or its substitute
     STEP_ANY = <int>c"~"             # the operation looks at every message itself
 
 cdef enum:
@@ -38,15 +38,15 @@ cdef enum:
 cdef class Op(Waiter):
     cdef Session session
     cdef Op next
-    cdef bytes program           # keeps `step` alive
+    cdef bytes program            # keeps `step` alive
     cdef const char *step
-    cdef readonly object error   # of the server, or of decoding; delivered at the end
-    cdef double deadline         # by the session's clock
-    cdef readonly bint abandoned # nobody waits any more: drop what comes
+    cdef readonly object error    # of the server, or of decoding; delivered at the end
+    cdef double deadline          # by the session's clock
+    cdef readonly bint abandoned  # nobody waits any more: drop what comes
     cdef bint cancel_sent
-    cdef readonly bint bystander # a cancel request for another one may have hit it
-    cdef readonly bint completed # the statement has run to its end
-    cdef readonly tuple riders   # SQL that goes ahead in its group; None: nothing
+    cdef readonly bint bystander  # a cancel request for another one may have hit it
+    cdef readonly bint completed  # the statement has run to its end
+    cdef readonly tuple riders    # SQL that goes ahead in its group; None: nothing
 
     cdef int on_rows(self, ReadBuffer inp) except -1
     cdef int on_message(
@@ -111,7 +111,7 @@ cdef class Session:
     cdef public int statement_cache_size
     cdef public int statement_size_limit
     cdef public bint pooled              # statements may be gone or there already
-    cdef readonly list closes            # names of statements to close, ahead of a group
+    cdef readonly list closes            # names of statements to close ahead of a group
     cdef readonly list riders            # SQL of what goes ahead of the next statement
 
     cdef int submit(self, Op op) except -1

@@ -1,10 +1,11 @@
 # cython: language_level=3, nonecheck=True
 """The session: bytes in, bytes out, and a FIFO of operations between them.
 
-Owns: `Session` (framing, transaction status, parameters, statements, what is in flight),
-`Op` (one operation) and `Statement`.
+Owns: `Session` (framing, transaction status, parameters, statements, what is in
+flight), `Op` (one operation) and `Statement`.
 Layer L3. Imports L0 - L2. Knows no event loop: `loop` (only `call_soon`), `clock` and
-`write` are handed in, what must be done outside is asked for through the `on_*` methods.
+`write` are handed in, what must be done outside is asked for through the `on_*`
+methods.
 
 Theory of operation
     An operation is a group of messages that ends with one Sync. The session keeps the
@@ -36,7 +37,7 @@ Rules
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._codecs cimport CodecMap
@@ -44,9 +45,6 @@ from chopin._gate cimport Gate
 from chopin._rows cimport Description, ParamPlan, RowPlan
 from chopin._waiter cimport WAITING, Waiter
 from chopin._wire cimport (
-    MSG_BACKEND_KEY_DATA,
-    MSG_BIND_COMPLETE,
-    MSG_CLOSE_COMPLETE,
     MSG_COMMAND_COMPLETE,
     MSG_DATA_ROW,
     MSG_EMPTY_QUERY_RESPONSE,
@@ -54,7 +52,6 @@ from chopin._wire cimport (
     MSG_NO_DATA,
     MSG_NOTICE_RESPONSE,
     MSG_NOTIFICATION_RESPONSE,
-    MSG_PARAMETER_DESCRIPTION,
     MSG_PARAMETER_STATUS,
     MSG_PARSE_COMPLETE,
     MSG_PORTAL_SUSPENDED,
@@ -108,7 +105,7 @@ cdef dict TAGS = {
 
 
 cdef class Op(Waiter):
-    """One operation: a group of messages up to its ReadyForQuery, and who waits for it."""
+    """One operation: messages up to its ReadyForQuery, and who waits for it."""
 
     cdef int settle(self) except -1:
         if self.session is not None and self.session.parsing:
@@ -118,14 +115,14 @@ cdef class Op(Waiter):
         return 0
 
     def cancel(self, msg=None):
-        """The waiting task was cancelled: it goes on at once, the operation is dropped."""
+        """The waiting task was cancelled: it goes on, the operation is dropped."""
         if not Waiter.cancel(self, msg):
             return False
         self.abandon()
         return True
 
     cdef int abandon(self) except -1:
-        """Nobody waits any more: drop what comes, and stop the server from making more."""
+        """Nobody waits any more: drop what comes, stop the server from making more."""
         cdef Session session = self.session
         if session is None or self.abandoned:
             return 0
@@ -200,18 +197,20 @@ cdef class Op(Waiter):
 
 
 cdef object unexpected(unsigned char kind, char step):
-    wanted = "ReadyForQuery" if step == STEP_DONE else f"the reply for step {chr(step)!r}"
+    wanted = (
+        "ReadyForQuery" if step == STEP_DONE else f"the reply for step {chr(step)!r}"
+    )
     return f"unexpected message {chr(kind)!r} where {wanted} was due"
 
 
 cdef class Statement:
     """A statement of one session: its name on the server, and how its values travel.
 
-    `row_rule` is what has been seen of its results. A limit in Execute switches parallel
-    query off on the server, and no limit would fetch a whole table for one row, so a
-    statement asked for one row runs with limit 2 at first; one that ended with at most
-    one row runs without a limit from then on, one that had more keeps limit 1. A locking
-    SELECT always has limit 1.
+    `row_rule` is what has been seen of its results. A limit in Execute switches
+    parallel query off on the server, and no limit would fetch a whole table for one
+    row, so a statement asked for one row runs with limit 2 at first; one that ended
+    with at most one row runs without a limit from then on, one that had more keeps
+    limit 1. A locking SELECT always has limit 1.
     """
 
     def __init__(
@@ -388,7 +387,7 @@ cdef class Session:
         return self.head.on_message(kind, data, size)
 
     cdef int _ready(self, const unsigned char *data, Py_ssize_t size) except -1:
-        """ReadyForQuery: one byte, I (idle), T (in a block) or E (in a failed block)."""
+        """ReadyForQuery: one byte, I (idle), T (in a block), E (in a failed block)."""
         cdef Op op = self.head
         if size != 1 or data[0] not in (TXN_IDLE, TXN_BLOCK, TXN_FAILED):
             raise ProtocolError("ReadyForQuery with an unknown transaction status")
@@ -448,7 +447,7 @@ cdef class Session:
         return 0
 
     cdef int _notification(self, const unsigned char *data, Py_ssize_t size) except -1:
-        """NotificationResponse: int32 process id, then channel and payload as strings."""
+        """NotificationResponse: int32 process id, channel and payload as strings."""
         cdef Cursor c = cursor_over(data, size)
         cdef int32_t pid = take_int32(&c)
         cdef str channel = decode_string(&c), payload = decode_string(&c)
@@ -569,9 +568,9 @@ cdef class Session:
     cdef bytes put_ahead(self, Op op):
         """Write what rides ahead of a group; returns its part of the program.
 
-        Close messages of dropped statements, then BEGIN, SAVEPOINT and the like. Being in
-        the group, the failure of a rider skips the statement, which would otherwise run
-        outside of its transaction.
+        Close messages of dropped statements, then BEGIN, SAVEPOINT and the like. Being
+        in the group, the failure of a rider skips the statement, which would otherwise
+        run outside of its transaction.
         """
         cdef WriteBuffer out = self.out
         cdef bytes program = b""
@@ -608,8 +607,8 @@ cdef class Session:
     cdef int _confirm(self, Op op) except -1:
         """The operation with riders has ended: has the block begun?
 
-        If not, its BEGIN rides again on what comes next, so that nothing of the block can
-        run outside of it.
+        If not, its BEGIN rides again on what comes next, so that nothing of the block
+        can run outside of it.
         """
         self.gate.unconfirmed = False
         if (
@@ -650,7 +649,7 @@ cdef class Session:
         return self.state == OPEN
 
     cdef int _cancel_head(self) except -1:
-        """Ask for a CancelRequest; those behind the head may be hit by it if it is late."""
+        """Ask for a CancelRequest; if it is late it may hit those behind the head."""
         cdef Op op = self.head
         if op.cancel_sent:
             return 0

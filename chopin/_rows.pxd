@@ -54,7 +54,7 @@ cdef class RowPlan:
 
 cdef class ParamPlan:
     cdef readonly tuple codecs
-    cdef readonly bytes formats          # Bind's sections: format codes, count of values
+    cdef readonly bytes formats          # Bind's sections: format codes, value count
     cdef int size
 
     cdef int check_count(self, Py_ssize_t count) except -1

@@ -59,8 +59,8 @@ cdef extern from *:
 
 cdef int MAX_PARAMETERS = 65535  # Bind counts them in 16 bits
 cdef str NO_PARAMETERS = (
-    "Only SELECT, INSERT, UPDATE, DELETE, MERGE and VALUES take parameters, written $1, "
-    "$2, ...; other statements take none."
+    "Only SELECT, INSERT, UPDATE, DELETE, MERGE and VALUES take parameters, written "
+    "$1, $2, ...; other statements take none."
 )
 cdef int REPR_LENGTH = 40  # of a refused argument; longer ones are cut
 
@@ -120,7 +120,6 @@ cdef Description parse_description(bytes parameters, bytes columns):
     """
     cdef Description description = Description.__new__(Description)
     cdef Cursor c = cursor_over(parameters, len(parameters))
-    cdef int i
     cdef int count = take_uint16(&c)
     if c.failed or cursor_left(&c) != count * 4:
         # of 65,536 and more parameters the server's count keeps the low 16 bits
@@ -130,7 +129,7 @@ cdef Description parse_description(bytes parameters, bytes columns):
         )
     description.raw_parameters = parameters
     description.raw_columns = columns
-    description.parameter_oids = tuple([take_uint32(&c) for i in range(count)])
+    description.parameter_oids = tuple([take_uint32(&c) for _ in range(count)])
     description.columns = () if columns is None else parse_columns(columns)
     return description
 
@@ -200,8 +199,8 @@ cdef class RowPlan:
         self.tracked = record_class is not Record
         for i in range(self.size):
             codec = self.codecs[i]
-            # The row loop keeps the codec alive by self.codecs, so it calls the function
-            # without counting a reference for every field.
+            # The row loop keeps the codec alive by self.codecs, so it calls the
+            # function without counting a reference for every field.
             self.fields[i].decode = <field_fn><void *>codec.decode
             self.fields[i].codec = <PyObject *>codec
             if not codec.atomic:
@@ -250,8 +249,10 @@ cdef class RowPlan:
             record_track(record)
         return record
 
-    cdef object decode_one(self, const unsigned char *data, Py_ssize_t size, int column):
-        """The value of one column from the body of a DataRow; the others are skipped."""
+    cdef object decode_one(
+        self, const unsigned char *data, Py_ssize_t size, int column
+    ):
+        """The value of one column from a DataRow's body; the others are skipped."""
         cdef const unsigned char *end = data + size
         cdef PyObject *value
         cdef int32_t length
@@ -299,7 +300,9 @@ cdef class RowPlan:
 
 
 cdef object field_outside(int column):
-    return ProtocolError(f"field {column + 1} of DataRow does not lie within its message")
+    return ProtocolError(
+        f"field {column + 1} of DataRow does not lie within its message"
+    )
 
 
 # -- parameters ----------------------------------------------------------------------
@@ -334,8 +337,9 @@ cdef class ParamPlan:
     cdef int encode(self, WriteBuffer out, tuple args, Py_ssize_t element) except -1:
         """Append the values: per argument int32 length (-1 for NULL) and the bytes.
 
-        `element` is the position in a sequence of argument rows, or -1. Raises DataError
-        that names the argument; what was appended so far is the caller's to drop.
+        `element` is the position in a sequence of argument rows, or -1. Raises
+        DataError that names the argument; what was appended so far is the caller's to
+        drop.
         """
         cdef Codec codec
         cdef int i = 0

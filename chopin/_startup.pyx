@@ -1,13 +1,13 @@
 # cython: language_level=3, nonecheck=True
 """How a session begins and how it ends.
 
-Owns: `StartupOp`, from StartupMessage to the first ReadyForQuery, the messages that answer
-an authentication request, and Terminate.
+Owns: `StartupOp`, from StartupMessage to the first ReadyForQuery, the messages that
+answer an authentication request, and Terminate.
 Layer L3. Imports L0 - L3.
 
 Rules
-- What the server asks for is handed out one request at a time and answered from outside:
-  passwords may have to be waited for, and hashed in a thread.
+- What the server asks for is handed out one request at a time and answered from
+  outside: passwords may have to be waited for, and hashed in a thread.
 - Until the session is open, frames are limited to what a startup needs.
 - Message layouts: PostgreSQL documentation, "Message Formats", "Start-up".
 """
@@ -96,7 +96,12 @@ cdef class StartupOp(Op):
         cdef int32_t version = take_int32(c)
         cdef int32_t refused = take_int32(c)
         cdef int minor = version & 0xFFFF
-        if c.failed or refused or version >> 16 not in (0, 3) or minor > self.minor_version:
+        if (
+            c.failed
+            or refused
+            or version >> 16 not in (0, 3)
+            or minor > self.minor_version
+        ):
             raise ProtocolError("NegotiateProtocolVersion does not fit what was asked")
         self.minor_version = minor
         return 0
@@ -120,7 +125,7 @@ cdef bytes rest_of(Cursor *c):
 
 
 def start_startup(Session session, dict parameters, int minor_version=0):
-    """Send StartupMessage: int32 length, int32 version 3.x, pairs of strings, a zero."""
+    """Send StartupMessage: int32 length, int32 version 3.x, string pairs, a zero."""
     cdef WriteBuffer out = session.out
     cdef StartupOp op = StartupOp.__new__(StartupOp)
     cdef Py_ssize_t field = out.length

@@ -5,15 +5,16 @@ Owns: `Waiter`, the part of asyncio's Future protocol that a Task needs, and not
 asyncio itself.
 Layer L1. Imports nothing of ours.
 
-Why not `loop.create_future()`: a Future wakes its task through `call_soon`, which costs a
-turn of the loop (a `select` with no time-out, and its Python frames on asyncio) for every
-reply. A Waiter is woken by whoever resolved it, once the read that brought the reply has
-been taken in completely; the task's next statement then leaves in the same turn. On
-SELECT 1 in a row that is 1.2 - 1.3 times the throughput (see docs/design.md).
+Why not `loop.create_future()`: a Future wakes its task through `call_soon`, which costs
+a turn of the loop (a `select` with no time-out, and its Python frames on asyncio) for
+every reply. A Waiter is woken by whoever resolved it, once the read that brought the
+reply has been taken in completely; the task's next statement then leaves in the same
+turn. On SELECT 1 in a row that is 1.2 - 1.3 times the throughput (see docs/design.md).
 
 Rules
 - One task awaits a waiter, once. Users never see one: they await a coroutine around it.
-- `resolve`, `fail` and `cancel` settle it; the first of them wins, later ones do nothing.
+- `resolve`, `fail` and `cancel` settle it; the first of them wins, later ones do
+  nothing.
 - `settle` decides when the task is woken. Here: at once through the loop's `call_soon`.
   An operation puts itself on its session's list instead, which is worked off at the end
   of the read. In no case is a task woken from inside of its own `await`.

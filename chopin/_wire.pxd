@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The wire's words: big-endian reads and writes, a bounds-checked cursor, message names.
+"""The wire's words: big-endian reads and writes, a checked cursor, message names.
 
 Header only: everything here is inlined into the module that cimports it.
 Layer L0. Imports nothing.
@@ -96,7 +96,9 @@ cdef struct Cursor:
     bint failed                  # a read went past the end; sticks
 
 
-cdef inline Cursor cursor_over(const unsigned char *data, Py_ssize_t size) noexcept nogil:
+cdef inline Cursor cursor_over(
+    const unsigned char *data, Py_ssize_t size
+) noexcept nogil:
     cdef Cursor c
     c.at = data
     c.end = data + size

@@ -8,10 +8,10 @@ Rules
 - It runs in the callbacks of one loop and never blocks or awaits in them.
 - The user's object is held weakly, so that a connection that was dropped without being
   closed can be noticed.
-- The cancellation contract: the caller goes on at once; the session is blocked until the
-  cancel socket was closed by the server and the operation's ReadyForQuery is there; past
-  `CANCEL_TIMEOUT` the transport is aborted. So a late cancellation can hit nobody else,
-  and a server that is frozen holds nobody up.
+- The cancellation contract: the caller goes on at once; the session is blocked until
+  the cancel socket was closed by the server and the operation's ReadyForQuery is there;
+  past `CANCEL_TIMEOUT` the transport is aborted. So a late cancellation can hit nobody
+  else, and a server that is frozen holds nobody up.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from chopin.dial import Place, request_cancel
 from chopin.exceptions import ConnectionDoesNotExistError, InterfaceError
 
 if TYPE_CHECKING:
-    from chopin._ops import SimpleOp
     from chopin._codecs import CodecMap
+    from chopin._ops import SimpleOp
     from chopin._rows import Description, Record
     from chopin.config import ConnectConfig
     from chopin.exceptions import PostgresLogMessage
@@ -44,9 +44,14 @@ CANCEL_TIMEOUT = 5.0
 class Listener(Protocol):
     """Who is told of what no operation asked for."""
 
-    def on_notice(self, message: PostgresLogMessage) -> None: ...
-    def on_notification(self, pid: int, channel: str, payload: str) -> None: ...
-    def on_closed(self) -> None: ...
+    def on_notice(self, message: PostgresLogMessage) -> None:
+        """A NoticeResponse came."""
+
+    def on_notification(self, pid: int, channel: str, payload: str) -> None:
+        """A NotificationResponse came."""
+
+    def on_closed(self) -> None:
+        """The connection has ended."""
 
 
 class WireProtocol(Session, asyncio.BufferedProtocol):
@@ -88,12 +93,14 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
     # -- asyncio's side ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is there: the session may send."""
         # uvloop's transports are not registered as asyncio.Transport
         self.transport = cast("asyncio.Transport", transport)
         self.connected(self.transport.write)
         self._sweep_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone: end timers and tasks, and tell the listener."""
         self.lost(exc)
         for timer in (self._deadline_timer, self._drain_timer, self._sweep_timer):
             if timer is not None:
@@ -107,29 +114,35 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             listener.on_closed()
 
     def eof_received(self) -> bool:
+        """The server sends no more; False has the loop close the transport."""
         return False
 
     # -- the session's side ------------------------------------------------------------
 
     def on_notice(self, message: PostgresLogMessage) -> None:
+        """Pass a message of the server on to the listener."""
         listener = None if self._listener is None else self._listener()
         if listener is not None:
             listener.on_notice(message)
 
     def on_notification(self, pid: int, channel: str, payload: str) -> None:
+        """Pass a notification on to the listener."""
         listener = None if self._listener is None else self._listener()
         if listener is not None:
             listener.on_notification(pid, channel, payload)
 
     def on_deadline(self, when: float) -> None:
+        """Have `expire` called at `when`, and not when it was asked for before."""
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
         self._deadline_timer = self.loop.call_at(when, self.expire)
 
     def on_broken(self) -> None:
+        """The session cannot go on: abort the transport."""
         self.abort()
 
     def on_cancel_needed(self) -> None:
+        """Send a cancel request, and watch that the operation ends after it."""
         task = self.loop.create_task(self._cancel())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -138,6 +151,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self._drain_timer = self.loop.call_later(CANCEL_TIMEOUT, self._check_drained)
 
     def on_drained(self) -> None:
+        """What was cancelled has ended; roll back a block that was abandoned."""
         if self._drain_timer is not None:
             self._drain_timer.cancel()
             self._drain_timer = None

@@ -4,8 +4,8 @@ Owns: the conversation from StartupMessage to the first ReadyForQuery.
 Layer L4. Imports L0, L3, aio and tls.
 
 Rules
-- `chopin.auth` decides what may be answered and when an AuthenticationOk may be believed;
-  `chopin.scram` knows how. Here the two are put together.
+- `chopin.auth` decides what may be answered and when an AuthenticationOk may be
+  believed; `chopin.scram` knows how. Here the two are put together.
 - The password is asked for when the server wants it, once per connection.
 - Hashing that takes long enough to be felt happens in a thread.
 
@@ -161,9 +161,7 @@ class Authenticator:
         mechanisms = [
             name.decode("ascii", "replace") for name in data.split(b"\0") if name
         ]
-        self._check(
-            "oauth" if mechanisms == ["OAUTHBEARER"] else "scram-sha-256"
-        )
+        self._check("oauth" if mechanisms == ["OAUTHBEARER"] else "scram-sha-256")
         certificate = self._ssl_object and self._ssl_object.getpeercert(True)
         self._scram = ScramClient(
             mechanisms,
@@ -193,5 +191,7 @@ class Authenticator:
 
     def _exchange(self) -> ScramClient:
         if self._scram is None:
-            raise ProtocolError("the server goes on with an exchange that was not begun")
+            raise ProtocolError(
+                "the server goes on with an exchange that was not begun"
+            )
         return self._scram

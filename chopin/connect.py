@@ -1,13 +1,13 @@
 """From a configuration to a session that is ready: hosts, attempts, time-outs.
 
-Owns: which host is tried when, what makes the next one be tried, and whether a server is
-the kind that was asked for.
+Owns: which host is tried when, what makes the next one be tried, and whether a server
+is the kind that was asked for.
 Layer L4. Imports L0, L2, L3 and the rest of L4.
 
 Rules
 - Every attempt stands for itself: a new session, nothing kept of the one before.
-- The next host is tried when this one cannot be reached, is not ready or is not the kind
-  that was asked for. Who refuses our credentials is not asked a second time.
+- The next host is tried when this one cannot be reached, is not ready or is not the
+  kind that was asked for. Who refuses our credentials is not asked a second time.
 - `timeout` is for everything, `connect_timeout` for each address.
 
 Source: PostgreSQL documentation, "Specifying Multiple Hosts", target_session_attrs.
@@ -108,7 +108,7 @@ class _Attempt:
 
     @functools.cached_property
     def _context(self) -> ssl.SSLContext:
-        """Made when the first server wants it: for a socket, missing files do not matter."""
+        """Made when first wanted: for a socket, missing files do not matter."""
         context = make_context(self._config)
         assert context is not None
         return context

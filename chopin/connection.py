@@ -124,7 +124,7 @@ class Connection(Observed):
         Args:
             query: one SQL statement, with parameters written $1, $2, ...
             args: their values.
-            timeout: seconds for everything, `command_timeout` of the connection if None.
+            timeout: seconds for everything, the connection's `command_timeout` if None.
             record_class: a subclass of `Record` for these rows.
 
         Returns:
@@ -189,8 +189,10 @@ class Connection(Observed):
         """Run a query and return one value of its first row.
 
         Args:
-            query, args, timeout: as for `fetch`.
+            query: as for `fetch`.
+            args: as for `fetch`.
             column: position or name of the column.
+            timeout: as for `fetch`.
 
         Returns:
             The value, or None when there is no row.
@@ -253,7 +255,11 @@ class Connection(Observed):
             return await self._retry(error, op, STATUS, 0, query, args, timeout)
 
     async def executemany(
-        self, command: str, args: Iterable[Sequence[Any]], *, timeout: float | None = None
+        self,
+        command: str,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
     ) -> None:
         """Run a statement once for each sequence of arguments: all of them or none.
 
@@ -266,7 +272,8 @@ class Connection(Observed):
             DataError: an argument does not fit; the message names the element.
 
         Example:
-            >>> await conn.executemany("INSERT INTO t VALUES ($1, $2)", [(1, 2), (3, 4)])
+            >>> await conn.executemany(
+            ...     "INSERT INTO t VALUES ($1, $2)", [(1, 2), (3, 4)])
         """
         await self._many(command, args, timeout, False, None)
 
@@ -286,8 +293,13 @@ class Connection(Observed):
             >>> rows = await conn.fetchmany(
             ...     "INSERT INTO t VALUES ($1) RETURNING id", [(1,), (2,)])
         """
-        rows = await self._many(command=query, args=args, timeout=timeout,
-                                want_rows=True, record_class=record_class)
+        rows = await self._many(
+            command=query,
+            args=args,
+            timeout=timeout,
+            want_rows=True,
+            record_class=record_class,
+        )
         assert rows is not None
         return rows
 
@@ -412,9 +424,7 @@ class Connection(Observed):
                 yield
 
     @contextlib.contextmanager
-    def _logged(
-        self, query: str, args: Any, timeout: float | None
-    ) -> Iterator[None]:
+    def _logged(self, query: str, args: Any, timeout: float | None) -> Iterator[None]:
         """Name the query in errors, and tell the query loggers of it."""
         loggers = self._observers.query
         started = time.monotonic() if loggers else 0.0
@@ -473,9 +483,7 @@ class Connection(Observed):
         wire_name = _statements.unique_name() if name is None else name.encode("utf-8")
         async with self._limited(query, (), timeout):
             statement = await prepare(self._session, query, wire_name)
-        types = introspect.describe_types(
-            self._session.codecs, statement.description
-        )
+        types = introspect.describe_types(self._session.codecs, statement.description)
         return PreparedStatement(self, statement, types, record_class)
 
     def cursor(
@@ -489,7 +497,8 @@ class Connection(Observed):
         """Return a cursor, to iterate over (`async for`) or to await.
 
         Args:
-            query, args: as for `fetch`.
+            query: as for `fetch`.
+            args: as for `fetch`.
             prefetch: rows fetched at a time while iterating (50).
             timeout: seconds for each fetch.
             record_class: of its rows.
@@ -518,7 +527,8 @@ class Connection(Observed):
         Args:
             isolation: "read_committed", "read_uncommitted", "repeatable_read",
                 "serializable", or None for the server's default.
-            readonly, deferrable: the modes of the transaction.
+            readonly: the mode READ ONLY.
+            deferrable: the mode DEFERRABLE.
 
         Example:
             >>> async with conn.transaction():
@@ -574,9 +584,7 @@ class Connection(Observed):
             array_oid=found.array_oid,
         )
 
-    async def reset_type_codec(
-        self, typename: str, *, schema: str = "public"
-    ) -> None:
+    async def reset_type_codec(self, typename: str, *, schema: str = "public") -> None:
         """Undo `set_type_codec` and `set_builtin_type_codec` for a type.
 
         Example:
@@ -603,7 +611,8 @@ class Connection(Observed):
         """Have values of a scalar type treated like those of a built-in one.
 
         Args:
-            typename, schema: the type.
+            typename: the type's name.
+            schema: where it is.
             codec_name: the built-in type whose codec is used, such as "int4".
             format: must fit that codec's; None takes it as it is.
 
@@ -676,8 +685,8 @@ class Connection(Observed):
     async def reset(self, *, timeout: float | None = None) -> None:
         """Bring the session back to how it was after `connect`.
 
-        Rolls back what is open, releases advisory locks, closes cursors, stops listening
-        and resets settings. Log listeners are removed.
+        Rolls back what is open, releases advisory locks, closes cursors, stops
+        listening and resets settings. Log listeners are removed.
 
         Args:
             timeout: seconds.
@@ -720,7 +729,9 @@ class Connection(Observed):
         place = self._session.place
         if place is None:
             return None
-        return place.address if place.host.is_unix else (place.host.host, place.host.port)
+        return (
+            place.address if place.host.is_unix else (place.host.host, place.host.port)
+        )
 
     @property
     def _params(self) -> ConnectionParameters:
@@ -742,8 +753,8 @@ async def connect(
     """Connect to a server.
 
     Args:
-        dsn: a `postgresql://` URI or `key=value` pairs; see `chopin.config` for the keys,
-            which are all of libpq's and asyncpg's.
+        dsn: a `postgresql://` URI or `key=value` pairs; see `chopin.config` for the
+            keys, which are all of libpq's and asyncpg's.
         loop: the running loop, for compatibility; there is no other one to take.
         connection_class: a subclass of `Connection`.
         record_class: a subclass of `Record` for all rows.

@@ -82,7 +82,9 @@ class CursorFactory:
 
     def __await__(self) -> Generator[Any, None, Cursor]:
         if self._prefetch is not None:
-            raise InterfaceError("prefetch argument can only be specified for iterable cursor")
+            raise InterfaceError(
+                "prefetch argument can only be specified for iterable cursor"
+            )
         cursor = Cursor(
             self._connection,
             self._query,
@@ -212,7 +214,11 @@ class CursorIterator(BaseCursor):
         self._buffer.extend(rows)
         self._portions += 1
         session = self._connection._session
-        if self._portions > 1 and not self._exhausted and not (session.gate.blocked or session.gate.line):
+        if (
+            self._portions > 1
+            and not self._exhausted
+            and not (session.gate.blocked or session.gate.line)
+        ):
             self._ahead = self._start(self._prefetch)
 
 

@@ -150,8 +150,9 @@ async def _request_tls(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> 
     if answer == b"N":
         return False
     if answer == b"":
-        raise ConnectionResetError("the server closed the connection instead of "
-                                   "answering the request for TLS")
+        raise ConnectionResetError(
+            "the server closed the connection instead of answering the request for TLS"
+        )
     if answer != b"S":
         raise ProtocolError(
             "the server answered the request for TLS with something else; "
@@ -202,9 +203,7 @@ def _check_peer(sock: socket.socket, config: ConnectConfig) -> None:
     except KeyError:
         name = str(uid)
     if name != wanted:
-        raise InterfaceError(
-            f"requirepeer={wanted}, but the server runs as {name}"
-        )
+        raise InterfaceError(f"requirepeer={wanted}, but the server runs as {name}")
 
 
 class _Goodbye(asyncio.Protocol):
@@ -231,9 +230,7 @@ async def request_cancel(
     protocol = _Goodbye()
     transport = await open_transport(config, place, protocol)
     try:
-        transport.write(
-            struct.pack("!iii", 12 + len(key), _CANCEL_REQUEST, pid) + key
-        )
+        transport.write(struct.pack("!iii", 12 + len(key), _CANCEL_REQUEST, pid) + key)
         await protocol.gone
     finally:
         transport.abort()

@@ -4,12 +4,12 @@ Owns: the queries of the catalog, and how their rows become codecs.
 Layer L4. Imports L0 and L2; who calls it runs the queries.
 
 Rules
-- Every name in our SQL is qualified with pg_catalog, operators included, so that nothing
-  in a user's search_path can stand in for them.
+- Every name in our SQL is qualified with pg_catalog, operators included, so that
+  nothing in a user's search_path can stand in for them.
 - One flat query for all the types of a statement, their elements included; a second one
   only for what lies under a domain or a range. No setting of the session is touched.
-- What is learnt goes into the session's own scope of codecs. A type that is made anew has
-  a new OID, so nothing here goes stale.
+- What is learnt goes into the session's own scope of codecs. A type that is made anew
+  has a new OID, so nothing here goes stale.
 
 | kind of type | how it travels                                    |
 | ------------ | ------------------------------------------------- |
@@ -187,8 +187,8 @@ def describe_types(codecs: CodecMap, description: Description) -> dict[int, Type
 def check_customizable(found: CatalogType, name: str) -> None:
     """Refuse the kinds of types whose values never carry a codec of their own.
 
-    The server reports the columns of a domain under its base type, and arrays and ranges
-    are made of what they contain.
+    The server reports the columns of a domain under its base type, and arrays and
+    ranges are made of what they contain.
     """
     if found.word == "domain":
         raise UnsupportedClientFeatureError(

@@ -62,16 +62,14 @@ class PreparedStatement:
         return self._open("get_query").sql
 
     def get_statusmsg(self) -> str | None:
-        """The status of the last execution, such as "SELECT 2"; None before the first."""
+        """The last execution's status, such as "SELECT 2"; None before the first."""
         self._open("get_statusmsg")
         return self._last_status
 
     def get_parameters(self) -> tuple[Type, ...]:
         """The types of the parameters, in order."""
         statement = self._open("get_parameters")
-        return tuple(
-            self._types[oid] for oid in statement.description.parameter_oids
-        )
+        return tuple(self._types[oid] for oid in statement.description.parameter_oids)
 
     def get_attributes(self) -> tuple[Attribute, ...]:
         """The columns of the result: name and type of each, in order."""

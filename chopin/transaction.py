@@ -4,11 +4,12 @@ Owns: `Transaction`: when BEGIN, SAVEPOINT and their ends are sent, and whether 
 Layer L5. Imports L0 and L4.
 
 Rules
-- BEGIN and SAVEPOINT wait for the first statement and ride ahead of it, in its group: no
-  round trip of their own, and if they fail the statement does not run. A block in which
-  nothing was sent sends nothing. RELEASE SAVEPOINT rides on what comes next.
+- BEGIN and SAVEPOINT wait for the first statement and ride ahead of it, in its group:
+  no round trip of their own, and if they fail the statement does not run. A block in
+  which nothing was sent sends nothing. RELEASE SAVEPOINT rides on what comes next.
 - Whether there is anything to commit or to roll back is what the server said last
-  (ReadyForQuery), never a count kept here. A connection whose ROLLBACK failed is closed.
+  (ReadyForQuery), never a count kept here. A connection whose ROLLBACK failed is
+  closed.
 
 Source: PostgreSQL documentation, "BEGIN", "SAVEPOINT", "Transaction Isolation".
 """
@@ -112,7 +113,9 @@ class Transaction:
 
     async def __aenter__(self) -> None:
         if self._managed:
-            raise InterfaceError("cannot enter context: already in an `async with` block")
+            raise InterfaceError(
+                "cannot enter context: already in an `async with` block"
+            )
         self._managed = True
         await self.start()
 
@@ -145,9 +148,7 @@ class Transaction:
                 isolation differs from that of the block around.
         """
         if self._state is TransactionState.STARTED:
-            raise InterfaceError(
-                "cannot start; the transaction is already started"
-            )
+            raise InterfaceError("cannot start; the transaction is already started")
         self._check_not_ended("start")
         conn = self._conn
         session = conn._session
