@@ -266,6 +266,9 @@ _ENVIRONMENT_SETTINGS = {
 _STRONG_SSLMODES = frozenset({SSLMode.require, SSLMode.verify_ca, SSLMode.verify_full})
 
 
+_BY_VARIABLE = {key.env: key.name for key in KEYS.values() if key.env is not None}
+
+
 class _Source(NamedTuple):
     """Where values come from; the sources are kept in order of rank."""
 
@@ -323,7 +326,11 @@ def parse_config(
     if ssl is True:
         sources.append(_Source("default", {"sslrootcert": "system"}, is_shown=True))
 
-    found = {name: _resolve(name, sources) for name in KEYS}
+    given = {name for source in sources for name in source.values}
+    found = {
+        name: _resolve(name, sources) if name in given else key.default
+        for name, key in KEYS.items()
+    }
     found["ssl_context"] = ssl if isinstance(ssl, ssl_module.SSLContext) else None
     _settle_tls(found, is_mode_given=_first_with("sslmode", sources) is not None)
     _settle_protocol(found)
@@ -463,11 +470,7 @@ def _service_source(
 
 
 def _environment_source(env: Mapping[str, str]) -> _Source:
-    found = {
-        key.name: env[key.env]
-        for key in KEYS.values()
-        if key.env is not None and key.env in env
-    }
+    found = {_BY_VARIABLE[name]: env[name] for name in env if name in _BY_VARIABLE}
     if env.get("PGREQUIRESSL", "").startswith("1"):
         found.setdefault("sslmode", "require")
     if sys.flags.ignore_environment:

@@ -19,6 +19,7 @@ Progress".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import socket
@@ -70,10 +71,17 @@ async def resolve(host: Host) -> list[tuple[int, Any]]:
     """
     if host.is_unix:
         return [(socket.AF_UNIX, host.unix_path)]
+    name = host.hostaddr or host.host
+    for family, address in (
+        (socket.AF_INET, (name, host.port)),
+        (socket.AF_INET6, (name, host.port, 0, 0)),
+    ):
+        # an address needs no resolver, and so no hand-over to a thread and back
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, name)
+            return [(family, address)]
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(
-        host.hostaddr or host.host, host.port, type=socket.SOCK_STREAM
-    )
+    found = await loop.getaddrinfo(name, host.port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
