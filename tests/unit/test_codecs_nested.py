@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from chopin._codecbase import ElementError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chopin._codecbase import ElementError
 from chopin._codecs import CodecMap, decode_value, encode_value
 from chopin.exceptions import DataError
 from chopin.types import BitString, Path, Range
