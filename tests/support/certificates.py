@@ -113,6 +113,20 @@ class Authority:
             x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()),
             critical=False,
         )
+        builder = builder.add_extension(
+            x509.KeyUsage(
+                digital_signature=True,
+                key_cert_sign=True,
+                crl_sign=True,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
         self._certificate = self._sign(builder)
         #: the PEM file for sslrootcert
         self.root_path = self._write("root.crt", _pem(self._certificate))
@@ -181,6 +195,11 @@ class Authority:
         )
 
     def _sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
+        # Python 3.13 and later verify strictly and want to know who has signed
+        builder = builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+            critical=False,
+        )
         return builder.sign(
             self._key, self.kind.hash_algorithm, rsa_padding=self.kind.padding
         )
