@@ -69,9 +69,8 @@ _FIELDS = {
 _POOLER_HINT = (
     "behind a connection pooler in transaction or statement mode, prepared"
     " statements may meet a server connection that does not know them or has others"
-    " of the same name; connect straight to the server and pool with"
-    ' chopin.create_pool(), or connect with pooler="transaction", or set'
-    " statement_cache_size=0"
+    " of the same name; connect straight to the server, or with"
+    ' pooler="transaction", or set statement_cache_size=0'
 )
 # duplicate_prepared_statement and invalid_sql_statement_name
 _POOLER_HINTS = {"42P05": _POOLER_HINT, "26000": _POOLER_HINT}

@@ -655,7 +655,7 @@ cdef int refuse_copy(Op op, unsigned char kind) except -1:
         raise ProtocolError(f"unexpected message {chr(kind)!r} in a query")
     session.out.begin_message(OUT_COPY_FAIL)
     session.out.put_cstring(
-        "this call has no data to copy: use copy_to_table()", "the reason"
+        "this call has no data to copy", "the reason"
     )
     session.out.end_message()
     if not isinstance(op, SimpleOp):

@@ -19,7 +19,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, TypeVar, Unpack
+from typing import Any, Literal, Unpack
 
 from chopin import _statements, introspect
 from chopin._execute import (
@@ -61,10 +61,6 @@ from chopin.exceptions import InterfaceError, PostgresError
 from chopin.prepared_stmt import PreparedStatement
 from chopin.transaction import Isolation, Transaction
 from chopin.types import ServerVersion
-
-ConnectionT = TypeVar("ConnectionT", bound="Connection")
-
-_NOTHING = object()
 
 
 class Connection(Observed):
