@@ -90,9 +90,12 @@ class _Counter:
                 go_on, value = steps.send, None
 
     def _cancel_soon(self):
-        """Before the loop looks at its sockets again."""
-        self.is_cancelled = True
-        asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
+        """As soon as the loop runs callbacks; a reply that is there already may win."""
+        asyncio.get_running_loop().call_soon(self._cancel, asyncio.current_task())
+
+    def _cancel(self, task):
+        # False when the task has ended meanwhile: then nothing was cancelled
+        self.is_cancelled = task.cancel() or self.is_cancelled
 
 
 class Surroundings:
