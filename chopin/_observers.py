@@ -58,11 +58,7 @@ class LoggedQuery(NamedTuple):
 
 
 class Observers:
-    """The callbacks of one connection.
-
-    Args:
-        connection: what callbacks get as their first argument.
-    """
+    """The callbacks of one connection; a dictionary of each kind keeps their order."""
 
     def __init__(self) -> None:
         self.log: dict[Callback, None] = {}

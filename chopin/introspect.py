@@ -56,11 +56,6 @@ class CatalogType(NamedTuple):
         """The kind, as `Type.kind` says it."""
         return "array" if self.element is not None else _KINDS[self.kind]
 
-    @property
-    def full_name(self) -> str:
-        """The name; that of an array is made of its element's."""
-        return self.name if self.element is None else f"{self.element}[]"
-
 
 _KINDS = {
     "b": "scalar",
