@@ -8,9 +8,13 @@ Example:
 
 from chopin import exceptions as exceptions
 from chopin import types as types
+from chopin._budget import Budget, Limit
 from chopin._rows import Record
 from chopin.connection import Connection, connect
 from chopin.exceptions import *  # noqa: F403
+from chopin.pool import Pool, create_pool
+from chopin.retry import Retry, retry
+from chopin.runtime import run
 from chopin.types import (
     Attribute,
     BitString,
@@ -32,17 +36,24 @@ __all__ = [
     "Attribute",
     "BitString",
     "Box",
+    "Budget",
     "Circle",
     "Connection",
+    "Limit",
     "Line",
     "LineSegment",
     "Path",
     "Point",
     "Polygon",
+    "Pool",
     "Range",
     "Record",
+    "Retry",
     "ServerVersion",
     "Type",
     "connect",
+    "create_pool",
+    "retry",
+    "run",
 ]
 __all__ += exceptions.__all__

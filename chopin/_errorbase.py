@@ -1,6 +1,7 @@
 """The roots of all exceptions and notices, and how a server message becomes one.
 
-Owns: the base classes, the registry of classes by SQLSTATE, the field table.
+Owns: the base classes, the registry of classes by SQLSTATE, the field table, and what
+each error means for whoever thinks of trying again: `kind` and `outcome`.
 Imports: L0, standard library only.
 Rules:
 - A class that sets ``sqlstate`` in its own body registers itself; so do the classes
@@ -20,12 +21,34 @@ How the class of an error is found; the first row that names a registered error 
 
 The class never depends on the severity: a FATAL ``57P01`` is an `AdminShutdownError`
 whose ``severity`` says FATAL.
+
+What ``kind`` says of an error:
+
+| kind      | says                                                               |
+| --------- | ------------------------------------------------------------------ |
+| transient | the same thing may work when it is tried again                     |
+| resource  | the server is short of something; later it may not be              |
+| canceled  | it was called off: by us, by an administrator, by a time limit     |
+| permanent | the same thing will fail again                                     |
+| client    | the driver was used in a way that cannot work                      |
+| pool      | the pool has no connection to give                                 |
+
+What ``outcome`` says of what was asked for:
+
+| outcome     | says                                                             |
+| ----------- | ---------------------------------------------------------------- |
+| not_sent    | nothing of it left this process, or the server refused it unread |
+| rolled_back | nothing of it has taken effect                                   |
+| unknown     | it may have taken effect                                         |
+
+Both are attributes of the class, by its SQLSTATE where it has one. Whoever makes an
+error and knows better assigns them to the instance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NoReturn, Self, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
 __all__ = [
     "ClientConfigurationError",
@@ -34,6 +57,10 @@ __all__ = [
     "InterfaceWarning",
     "InternalClientError",
     "OutdatedSchemaCacheError",
+    "PoolDeadlockError",
+    "PoolDisabledError",
+    "PoolError",
+    "PoolTimeoutError",
     "PostgresError",
     "PostgresLogMessage",
     "PostgresMessage",
@@ -43,6 +70,81 @@ __all__ = [
     "UnsupportedClientFeatureError",
     "UnsupportedServerFeatureError",
 ]
+
+Kind = Literal["transient", "resource", "canceled", "permanent", "client", "pool"]
+Outcome = Literal["not_sent", "rolled_back", "unknown"]
+
+# The kind of a SQLSTATE: the code's own row, else that of its first two characters;
+# without either, the class inherits, at last "permanent". The rows that say "permanent"
+# are exceptions from the row of their class, or codes that others take for transient.
+_KINDS: dict[str, Kind] = {
+    # A connection was lost or refused; another one may do.
+    "08": "transient",
+    # Somebody sent what the other does not understand, and would send it again. Some
+    # poolers say it of everything that they refuse: nothing can be told from it.
+    "08P01": "permanent",
+    # It writes where nothing can be written. After a fail-over another server may do,
+    # but not this connection, and most often the transaction is meant to be so.
+    "25006": "permanent",
+    # The echo of an error before it, which alone can say whether to begin anew.
+    "25P02": "permanent",
+    # The client was too slow once, and its work is undone.
+    "25P03": "transient",
+    # Like a statement_timeout.
+    "25P04": "canceled",
+    "40": "transient",
+    # A constraint will fail again.
+    "40002": "permanent",
+    "53": "resource",
+    # Whatever "not in the right state" means, no state changes by itself, as a rule.
+    "55000": "permanent",
+    # Locked or in use by somebody who will be done with it.
+    "55006": "transient",
+    "55P03": "transient",
+    # Somebody intervened, who did not mean this statement: shutdown, crash, start-up.
+    "57": "transient",
+    # Somebody did mean it: a cancel request, statement_timeout.
+    "57014": "canceled",
+    "57P04": "permanent",  # the database was dropped
+    # What fails outside of the server, a disk above all, wants a person.
+    "58": "permanent",
+    # The rows that an old snapshot needs are gone; a new snapshot needs others.
+    "72000": "transient",
+    "HV001": "resource",  # out of memory
+    "HV014": "resource",  # too many handles
+    "HV00N": "transient",  # the server behind a foreign table cannot be reached
+}
+
+# The outcome of an ERROR by SQLSTATE, as above; at last "rolled_back": the statement is
+# undone, and the transaction with it or, in a block, for the block's owner to end.
+# Nobody knows what a script or a procedure has committed by itself before it failed.
+_OUTCOMES: dict[str, Outcome] = {
+    # A connection was lost, ours or one from server to server, with work under way.
+    "08": "unknown",
+    # There never was a connection.
+    "08001": "rolled_back",
+    "08004": "rolled_back",
+    # The message was refused.
+    "08P01": "rolled_back",
+    "40003": "unknown",
+}
+
+# Any other severity, FATAL or PANIC, ends the session, and does so at any moment, also
+# between a commit and the news of it. These codes tell the moment.
+_FATAL_OUTCOMES: dict[str, Outcome] = {
+    # Start-up: there was no session yet.
+    "28000": "not_sent",
+    "28P01": "not_sent",
+    "3D000": "not_sent",
+    "53300": "not_sent",
+    "57P03": "not_sent",
+    # The session was idle, and whatever came in too late was not read.
+    "57P05": "not_sent",
+    # It was idle in a transaction, which nobody can commit any more.
+    "25P03": "rolled_back",
+    # A conflict with recovery, and in recovery nothing can be written.
+    "40001": "rolled_back",
+}
 
 # Source: PostgreSQL docs, "Error and Notice Message Fields" (PostgreSQL 18).
 _FIELDS = {
@@ -87,7 +189,7 @@ class PostgresMessage:
 
     A subclass that sets ``sqlstate`` is used from then on for messages with that code.
     It is called with the text of the message as its only argument, so keep that
-    signature.
+    signature. It may set ``kind`` and ``outcome`` too.
 
     Raises:
         TypeError: when the class is defined, if another class has the code already.
@@ -95,6 +197,7 @@ class PostgresMessage:
     Example:
         >>> class QuotaExceededError(PostgresError):
         ...     sqlstate = "QU001"
+        ...     kind = "resource"
         >>> PostgresError.new({"C": "QU001", "M": "quota exceeded"})
         QuotaExceededError('quota exceeded')
     """
@@ -118,12 +221,15 @@ class PostgresMessage:
     server_source_line: str | None = None
     server_source_function: str | None = None
     query: str | None = None
+    kind: Kind = "permanent"
+    outcome: Outcome = "unknown"
 
     def __init_subclass__(cls, *, routine: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own_sqlstate = cls.__dict__.get("sqlstate")
         if isinstance(own_sqlstate, str):
             _register((own_sqlstate, None), cls)
+            _classify(own_sqlstate, cls)
             if cls.__doc__ is None:
                 cls.__doc__ = f"SQLSTATE {own_sqlstate}."
         if routine is not None and cls.sqlstate is not None:
@@ -154,6 +260,16 @@ def _register(key: _Key, cls: type[PostgresMessage]) -> None:
             " setting sqlstate, or use another code"
         )
     _classes[key] = cls
+
+
+def _classify(sqlstate: str, cls: type[PostgresMessage]) -> None:
+    """Give `cls` the kind and the outcome of its code, unless its body says them."""
+    tables: tuple[tuple[str, Mapping[str, str]], ...]
+    tables = (("kind", _KINDS), ("outcome", _OUTCOMES))
+    for name, table in tables:
+        word = table.get(sqlstate) or table.get(sqlstate[:2])
+        if word is not None and name not in cls.__dict__:
+            setattr(cls, name, word)
 
 
 _MessageT = TypeVar("_MessageT", bound=PostgresMessage)
@@ -196,11 +312,13 @@ class PostgresError(PostgresMessage, Exception):
     Catch the class of a SQLSTATE (`UniqueViolationError`), of a whole class of them
     (`IntegrityConstraintViolationError`) or this one. ``str()`` is the message,
     followed by DETAIL and HINT where the server sent them; ``query`` is the SQL text
-    of the statement, where it is known.
+    of the statement, where it is known. ``kind`` and ``outcome`` tell whether to try
+    again, and whether that is safe.
 
     Source: PostgreSQL docs, "PostgreSQL Error Codes".
     """
 
+    outcome: Outcome = "rolled_back"
     _text: ClassVar[str | None] = None  # replaces the server's message in str()
 
     @classmethod
@@ -224,6 +342,8 @@ class PostgresError(PostgresMessage, Exception):
         routine = attributes.get("server_source_function")
         keys = ((sqlstate, routine), (sqlstate, None), (sqlstate[:2] + "000", None))
         error_class = _class_for(PostgresError, keys) or UnknownPostgresError
+        if (fields.get("V") or fields.get("S")) != "ERROR":
+            attributes["outcome"] = _FATAL_OUTCOMES.get(sqlstate, "unknown")
         note = _POOLER_HINTS.get(sqlstate)
         if note is not None:
             hint = attributes.get("hint")
@@ -319,6 +439,8 @@ def _restore_log_message(
 class InterfaceMessage:
     """What client-side errors and warnings have in common: detail and hint."""
 
+    kind: Kind = "client"
+    outcome: Outcome = "unknown"
     args: tuple[Any, ...]
     detail: str | None
     hint: str | None
@@ -342,6 +464,8 @@ class InterfaceError(InterfaceMessage, Exception):
         HINT:  create a new pool
     """
 
+    outcome: Outcome = "not_sent"
+
     def __init__(
         self, msg: str, *, detail: str | None = None, hint: str | None = None
     ) -> None:
@@ -353,13 +477,14 @@ class InterfaceError(InterfaceMessage, Exception):
         """Return the same error with another message.
 
         Args:
-            msg: the new message; detail, hint and traceback are kept.
+            msg: the new message; detail, hint, outcome, notes and traceback are kept.
 
         Example:
             >>> InterfaceError("closed").with_msg("cannot call f(): closed")
             InterfaceError('cannot call f(): closed')
         """
-        error = type(self)(msg, detail=self.detail, hint=self.hint)
+        error = type(self)(msg)
+        error.__dict__.update(self.__dict__)
         return error.with_traceback(self.__traceback__)
 
 
@@ -392,8 +517,35 @@ class UnsupportedServerFeatureError(InterfaceError):
     """The server does not support what was asked for."""
 
 
+class PoolError(InterfaceError):
+    """The pool gives no connection.
+
+    Args:
+        msg: why not.
+        detail: more about it.
+        hint: what to do.
+    """
+
+    kind: Kind = "pool"
+
+
+class PoolTimeoutError(PoolError, TimeoutError):
+    """No connection came free in time; ``detail`` names who holds them."""
+
+
+class PoolDeadlockError(PoolError):
+    """No connection can come free: those who hold them wait for more of them."""
+
+
+class PoolDisabledError(PoolError):
+    """The pool was told to give no connections for now."""
+
+
 class InternalClientError(Exception):
     """Base class of failures that are not the caller's."""
+
+    kind: Kind = "permanent"
+    outcome: Outcome = "unknown"
 
 
 class ProtocolError(InternalClientError):
@@ -428,3 +580,7 @@ class OutdatedSchemaCacheError(InternalClientError):
 
 class TargetServerAttributeNotMatched(InternalClientError):
     """No host satisfies ``target_session_attrs``."""
+
+    # in a fail-over, one that does may be on its way
+    kind: Kind = "transient"
+    outcome: Outcome = "not_sent"

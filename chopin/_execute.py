@@ -213,7 +213,8 @@ def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> boo
 
     If so, the session has been made ready for it.
     """
-    if not _invalidate(session, sql, op, error):
+    # a result that could not be read: the statement has run
+    if error.outcome == "unknown" or not _invalidate(session, sql, op, error):
         return False
     riders = () if op is None else op.riders or ()
     status = session.transaction_status

@@ -20,6 +20,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._ops cimport RowsOp, put_bind, put_parse, refuse_copy
 from chopin._protocol cimport STEP_ANY, Op, Session, Statement
+from chopin._rows cimport argument_error
 from chopin._waiter cimport WAITING
 from chopin._wire cimport (
     MSG_BIND_COMPLETE,
@@ -27,7 +28,7 @@ from chopin._wire cimport (
     MSG_EMPTY_QUERY_RESPONSE,
 )
 
-from chopin.exceptions import DataError, ProtocolError
+from chopin.exceptions import ProtocolError
 
 cdef Py_ssize_t CHUNK = 64 * 1024    # written at once
 
@@ -120,6 +121,7 @@ cdef class ManyOp(RowsOp):
             self.sent = True
             session.closes.clear()
             session.riders.clear()
+            session.note(self, statement.sql, statement.leaves_state)
             session.hold(self)
         session.flush()
         return more
@@ -164,7 +166,7 @@ cdef class ManyOp(RowsOp):
 
 cdef tuple row_of_arguments(row, Py_ssize_t element):
     if isinstance(row, (str, bytes, dict)) or not hasattr(row, "__iter__"):
-        raise DataError(
+        raise argument_error(
             f"invalid input in executemany() argument sequence element #{element}: "
             f"expected a sequence, got {type(row).__name__}"
         )

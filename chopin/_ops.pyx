@@ -49,7 +49,7 @@ from chopin._wire cimport (
     OUT_QUERY,
 )
 
-from chopin import _statements
+from chopin import _effects, _statements
 from chopin.exceptions import (
     InvalidCachedStatementError,
     ProtocolError,
@@ -96,6 +96,15 @@ cdef class RowsOp(Op):
         while inp.next_frame(MSG_DATA_ROW, &body) >= 0:
             self.n_rows += 1
         return 0
+
+
+cdef object spoiled(error):
+    """The error of a result that cannot be read: the statement has been executed."""
+    try:
+        error.outcome = "unknown"
+    except AttributeError:
+        pass  # a codec of the user's has raised something with slots
+    return error
 
 
 cdef class QueryOp(RowsOp):
@@ -186,7 +195,7 @@ cdef class QueryOp(RowsOp):
         if self.error is not None:
             self.fail(self.error)
         elif self.bad is not None:
-            self.fail(self.bad)
+            self.fail(spoiled(self.bad))
             self.bad = None
         elif self.want == WANT_STATUS:
             self.resolve(self.status or "")
@@ -216,8 +225,14 @@ def check_timeout(timeout):
     if timeout != timeout:
         raise ValueError("invalid timeout value: expected non-negative float (got nan)")
     if <double>timeout <= 0:
-        raise TimeoutError
+        raise not_begun()
     return timeout
+
+
+cdef object not_begun():
+    error = TimeoutError()
+    error.outcome = "not_sent"
+    return error
 
 
 def start_query(
@@ -348,6 +363,7 @@ cdef int write_execution(
         session.closes.clear()
         session.riders.clear()
     op.step = PyBytes_AS_STRING(op.program)
+    session.note(op, statement.sql, statement.leaves_state)
     session.submit(op)
     return 0
 
@@ -509,6 +525,7 @@ def start_bind(Session session, Statement statement, bytes portal, tuple args):
     except BaseException:
         out.length = out.message = mark
         raise
+    session.note(op, statement.sql, statement.leaves_state)
     finish_group(session, op, program + b"2")
     return op
 
@@ -543,6 +560,7 @@ def start_portal(
     except BaseException:
         out.length = out.message = mark
         raise
+    session.note(op, statement.sql, statement.leaves_state)
     finish_group(session, op, program + b"*")
     return op
 
@@ -635,7 +653,16 @@ def start_simple(Session session, str sql):
         session.riders.clear()
     op.program = b"~"
     op.step = PyBytes_AS_STRING(op.program)
+    session.note(op, sql, not _effects.effects(sql) & _effects.CLEAN)
     session.submit(op)
+    return op
+
+
+def start_sync(Session session):
+    """Send Sync alone: its answer shows that the server is there."""
+    cdef Op op = Op.__new__(Op)
+    session.check_open()
+    finish_group(session, op, session.put_ahead(op))
     return op
 
 

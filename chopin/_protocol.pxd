@@ -47,6 +47,8 @@ cdef class Op(Waiter):
     cdef readonly bint bystander  # a cancel request for another one may have hit it
     cdef readonly bint completed  # the statement has run to its end
     cdef readonly tuple riders    # SQL that goes ahead in its group; None: nothing
+    cdef readonly str sql         # its text, where it has one
+    cdef uint64_t number          # how many the session had sent with it
 
     cdef int on_rows(self, ReadBuffer inp) except -1
     cdef int on_message(
@@ -72,6 +74,7 @@ cdef class Statement:
     cdef public bint used                # since the last sweep of the cache
     cdef public Session owner            # closes it when the user drops it
     cdef bint locking
+    cdef bint leaves_state               # in the session, as far as its text tells
     cdef int row_rule
     cdef uint64_t codec_version
     cdef bytes bind_head                 # Bind up to its parameter values
@@ -113,7 +116,12 @@ cdef class Session:
     cdef public bint pooled              # statements may be gone or there already
     cdef readonly list closes            # names of statements to close ahead of a group
     cdef readonly list riders            # SQL of what goes ahead of the next statement
+    cdef readonly uint64_t submitted              # operations so far
+    cdef uint64_t flushed                # those of them that were handed to the transport
+    cdef public bint dirty               # something ran that may have left state behind
+    cdef readonly str last_sql           # the text that was sent last
 
+    cdef int note(self, Op op, str sql, bint leaves_state) except -1
     cdef int submit(self, Op op) except -1
     cdef int hold(self, Op op) except -1
     cdef int release(self) except -1
@@ -137,5 +145,3 @@ cdef class Session:
     cdef int _cancel_head(self) except -1
     cdef int on_tag(self, const unsigned char *data, Py_ssize_t size) except -1
 
-
-cdef dict parse_fields(const unsigned char *data, Py_ssize_t size)

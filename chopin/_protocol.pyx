@@ -42,6 +42,7 @@ from libc.stdint cimport int32_t
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._codecs cimport CodecMap
 from chopin._gate cimport Gate
+from chopin._messages cimport decode_string, parse_fields
 from chopin._rows cimport Description, ParamPlan, RowPlan
 from chopin._waiter cimport WAITING, Waiter
 from chopin._wire cimport (
@@ -69,16 +70,14 @@ from chopin._wire cimport (
     cursor_left,
     cursor_over,
     get_int32,
-    take_byte,
     take_int32,
-    take_string,
 )
 
 import re
 
-from chopin import _statements
+from chopin import _effects, _statements
+from chopin._outcomes import Lost, connection_lost, dropped, outcomes, timed_out
 from chopin.exceptions import (
-    ConnectionDoesNotExistError,
     InterfaceError,
     PostgresError,
     PostgresLogMessage,
@@ -222,6 +221,7 @@ cdef class Statement:
         self.used = True
         self.row_rule = ROWS_UNKNOWN
         self.locking = find_locking(sql) is not None
+        self.leaves_state = not _effects.effects(sql) & _effects.CLEAN
         self.plan(session)
 
     def __del__(self):
@@ -502,6 +502,12 @@ cdef class Session:
         """The transport is there: `write` takes bytes."""
         self.write = write
 
+    cdef int note(self, Op op, str sql, bint leaves_state) except -1:
+        """The operation will run this text."""
+        op.sql = self.last_sql = sql
+        self.dirty = self.dirty or leaves_state
+        return 0
+
     cdef int submit(self, Op op) except -1:
         """The operation's messages are in `out`: enter it into the FIFO and send them.
 
@@ -509,6 +515,8 @@ cdef class Session:
         loop brings, in one write.
         """
         op.session = self
+        self.submitted += 1
+        op.number = self.submitted
         if op.riders is not None:
             self._begins(op)
         if self.head is None:
@@ -526,6 +534,8 @@ cdef class Session:
     cdef int hold(self, Op op) except -1:
         """Enter an operation whose messages are written in parts; until `release`."""
         op.session = self
+        self.submitted += 1
+        op.number = self.submitted
         if op.riders is not None:
             self._begins(op)
         if self.head is None:
@@ -552,6 +562,7 @@ cdef class Session:
 
     cdef int flush(self) except -1:
         if self.out.length and self.write is not None:
+            self.flushed = self.submitted
             self.write(self.out.take())
         return 0
 
@@ -630,7 +641,10 @@ cdef class Session:
     cdef int check_open(self) except -1:
         if self.state == OPEN:
             return 0
-        raise InterfaceError("connection is closed") from self.closed_by
+        error = InterfaceError("connection is closed")
+        if self.closed_by is not None:
+            error.kind = "transient"  # not closed by who uses it: another one may do
+        raise error from self.closed_by
 
     def ensure_open(self):
         """InterfaceError unless the session can take operations."""
@@ -647,6 +661,19 @@ cdef class Session:
     def is_open(self):
         """Whether the session takes operations, now or when their turn comes."""
         return self.state == OPEN
+
+    @property
+    def is_ready(self):
+        """Whether an operation that is started now is sent at once."""
+        return self.state == OPEN and not self.gate.blocked and not self.gate.line
+
+    @property
+    def is_clean(self):
+        """Whether the session is as it was made: idle, nothing left behind."""
+        return (
+            self.state == OPEN and self.head is None and not self.dirty
+            and self.txn == TXN_IDLE and not self.gate.blocked and not self.riders
+        )
 
     cdef int _cancel_head(self) except -1:
         """Ask for a CancelRequest; if it is late it may hit those behind the head."""
@@ -668,11 +695,11 @@ cdef class Session:
         self.gate.cancelling -= 1
         self._changed()
 
-    def drop_all(self, error):
-        """Fail whatever is in flight with `error`, and stop the server's work on it."""
+    def drop_all(self, text):
+        """Fail whatever is in flight with InterfaceError, and stop the server's work."""
         cdef Op op = self.head
         while op is not None:
-            op.fail(error)
+            op.fail(dropped(text))
             op.abandon()
             op = op.next
 
@@ -693,15 +720,27 @@ cdef class Session:
     def lost(self, error):
         """The transport is gone; what was in flight fails."""
         cdef object reason
+        cdef list ops = []
+        cdef Op op = self.head
         if self.state == CLOSED:
             return
         reason = self.last_fatal if self.last_fatal is not None else error
-        text = "connection was closed in the middle of operation"
-        if self.last_fatal is not None:
-            text += f": {self.last_fatal.args[0] if self.last_fatal.args else ''}"
-        failure = ConnectionDoesNotExistError(text)
-        failure.__cause__ = reason
-        self._end(failure, reason)
+        while op is not None:
+            ops.append(op)
+            op = op.next
+        known = outcomes([self._lost(op) for op in ops], self.transaction_status)
+        for op, outcome in zip(ops, known):
+            op.fail(connection_lost(reason, outcome))
+        self._end(None, reason)
+
+    def _lost(self, Op op):
+        return Lost(
+            op.sql,
+            op.number <= self.flushed,
+            op.riders is not None and op.riders[-1].startswith("BEGIN"),
+            op.error is not None and op.error is self.last_fatal
+            and not op.completed and op.program[-1:] != b"~",
+        )
 
     def _end(self, failure, reason):
         cdef Op op
@@ -738,7 +777,7 @@ cdef class Session:
         while op is not None:
             if op.deadline and op.outcome == WAITING:
                 if op.deadline <= now:
-                    op.fail(TimeoutError())
+                    op.fail(timed_out(op.sql))
                     op.abandon()
                 elif op.deadline < earliest:
                     earliest = op.deadline
@@ -758,26 +797,3 @@ cdef class Session:
     def in_flight(self):
         """Whether an operation has not ended yet."""
         return self.head is not None
-
-
-cdef str decode_string(Cursor *c):
-    cdef Py_ssize_t size = 0
-    cdef const char *text = take_string(c, &size)
-    return "" if text is NULL else text[:size].decode("utf-8", "replace")
-
-
-cdef dict parse_fields(const unsigned char *data, Py_ssize_t size):
-    """ErrorResponse and NoticeResponse: a byte and a string for each field, then zero.
-
-    Unknown, missing and repeated fields are fine (of the repeated the last counts);
-    what is cut short is taken as far as it goes: an error must not hide behind another.
-    """
-    cdef Cursor c = cursor_over(data, size)
-    cdef dict fields = {}
-    cdef unsigned char code = take_byte(&c)
-    while code and not c.failed:
-        value = decode_string(&c)
-        if not c.failed:
-            fields[chr(code)] = value
-        code = take_byte(&c)
-    return fields

@@ -62,3 +62,6 @@ cdef class ParamPlan:
 
 
 cdef Description parse_description(bytes parameters, bytes columns)
+
+
+cdef object argument_error(str text)

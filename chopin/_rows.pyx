@@ -370,4 +370,14 @@ cdef object refused(Codec codec, object arg, int number, Py_ssize_t element, err
     where = f"${number}{path}"
     if element >= 0:
         where += f" in element #{element} of executemany() sequence"
-    return DataError(f"invalid input for query argument {where}: {text} ({error})")
+    return argument_error(
+        f"invalid input for query argument {where}: {text} ({error})"
+    )
+
+
+cdef object argument_error(str text):
+    """An error of the caller's: it has the class that asyncpg gives it."""
+    error = DataError(text)
+    error.kind = "client"
+    error.outcome = "not_sent"
+    return error

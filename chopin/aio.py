@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from chopin import _statements
@@ -26,7 +27,7 @@ from chopin._protocol import Session
 from chopin._startup import send_terminate
 from chopin._waiter import use_cancelled_error
 from chopin.dial import Place, request_cancel
-from chopin.exceptions import ConnectionDoesNotExistError, InterfaceError
+from chopin.exceptions import ConnectionDoesNotExistError
 
 if TYPE_CHECKING:
     from chopin._codecs import CodecMap
@@ -84,7 +85,9 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self._drain_timer: asyncio.TimerHandle | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_block_abandoned = False
+        self._restoration: str | None = None
+        self.restoring = 0
+        self.on_restored: Callable[[], None] | None = None
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener`, which is held weakly, what happens from now on."""
@@ -151,30 +154,44 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self._drain_timer = self.loop.call_later(CANCEL_TIMEOUT, self._check_drained)
 
     def on_drained(self) -> None:
-        """What was cancelled has ended; roll back a block that was abandoned."""
+        """What was cancelled has ended; do what `restore` was asked for."""
         if self._drain_timer is not None:
             self._drain_timer.cancel()
             self._drain_timer = None
-        if self._is_block_abandoned and self.is_open:
-            self._is_block_abandoned = False
+        if self._restoration is not None and self.is_open:
+            sql, self._restoration = self._restoration, None
             if self.in_flight or self.transaction_status != "I":
-                op = start_simple(self, "ROLLBACK")
-                op.add_done_callback(self._rolled_back)
+                sql = f"ROLLBACK; {sql}" if sql else "ROLLBACK"
+            if not sql:
+                self.dirty = False
+                self._restored(None)
+                return
+            op = start_simple(self, sql)
+            op.add_done_callback(self._restored)
+            self.dirty = False
 
-    def abandon_block(self) -> None:
-        """Whoever was to end the transaction block has gone: see that it ends.
+    def restore(self, sql: str = "") -> None:
+        """Nobody is left who could end the transaction block: see that it ends.
 
-        It is rolled back as soon as nothing can cancel the ROLLBACK any more; what is
-        sent meanwhile comes behind it. If that fails, the session ends.
+        It is rolled back as soon as nothing can cancel the ROLLBACK any more, and `sql`
+        runs behind it. Nobody waits for that: what is sent meanwhile comes behind it,
+        and if it fails, the session ends. `restoring` is not 0 until it is done, then
+        `on_restored` is called.
         """
         self.riders.clear()
-        self._is_block_abandoned = True
+        if self._restoration is None:
+            self.restoring += 1
+            self._restoration = sql
+        self._restoration = sql or self._restoration
         if not self.gate.is_draining:
             self.on_drained()
 
-    def _rolled_back(self, op: SimpleOp) -> None:
-        if op.exception() is not None:
+    def _restored(self, op: SimpleOp | None) -> None:
+        self.restoring -= 1
+        if op is not None and op.exception() is not None:
             self.terminate()
+        if self.on_restored is not None:
+            self.on_restored()
 
     async def _cancel(self) -> None:
         try:
@@ -237,7 +254,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         try:
             async with asyncio.timeout(timeout):
                 if self.in_flight:
-                    self.drop_all(InterfaceError("connection is closed"))
+                    self.drop_all("connection is closed")
                 while self.gate.is_draining:
                     await self.gate.wait_unblocked()
                 if not self.closed.done():

@@ -80,13 +80,25 @@ async def connect_session(
         if getattr(config, name) is not None:
             raise UnsupportedClientFeatureError(f"{name} is not supported: remove it")
     attempt = _Attempt(config, record_class, codecs, descriptions, salted_cache)
-    async with asyncio.timeout(config.timeout):
-        if config.target_session_attrs is SessionAttribute.prefer_standby:
-            try:
-                return await attempt.any_host(SessionAttribute.standby)
-            except _NEXT_HOST:
-                return await attempt.any_host(SessionAttribute.any)
-        return await attempt.any_host(config.target_session_attrs)
+    try:
+        async with asyncio.timeout(config.timeout):
+            if config.target_session_attrs is SessionAttribute.prefer_standby:
+                try:
+                    return await attempt.any_host(SessionAttribute.standby)
+                except _NEXT_HOST:
+                    return await attempt.any_host(SessionAttribute.any)
+            return await attempt.any_host(config.target_session_attrs)
+    except Exception as error:
+        _tell_retry(error)
+        raise
+
+
+def _tell_retry(error: Exception) -> None:
+    """Say of an error that nothing was asked yet, and whether a server may come."""
+    told: dict[str, str] = {"outcome": "not_sent"}
+    if isinstance(error, (TimeoutError, FileNotFoundError)):
+        told["kind"] = "transient"  # a socket that is not there is a server that is not
+    vars(error).update(told)
 
 
 class _Attempt:

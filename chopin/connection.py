@@ -79,6 +79,9 @@ class Connection(Observed):
         "_top_xact",
     )
 
+    #: Whether it is a pool's handle that was given back.
+    _is_released = False
+
     def __init__(self, session: WireProtocol) -> None:
         self._session = session
         self._config = session.config
@@ -681,8 +684,9 @@ class Connection(Observed):
     async def reset(self, *, timeout: float | None = None) -> None:
         """Bring the session back to how it was after `connect`.
 
-        Rolls back what is open, releases advisory locks, closes cursors, stops
-        listening and resets settings. Log listeners are removed.
+        Rolls back what is open, resets the role and all settings, releases advisory
+        locks, closes cursors, stops listening and drops temporary tables. Log listeners
+        are removed.
 
         Args:
             timeout: seconds.
@@ -695,7 +699,7 @@ class Connection(Observed):
             if self.is_in_transaction() or self._top_xact is not None:
                 self._report_open_transaction()
                 self._top_xact = None
-                session.abandon_block()
+                session.restore()
             query = self.get_reset_query()
             if query:
                 await self.execute(query)
@@ -714,8 +718,9 @@ class Connection(Observed):
     def get_reset_query(self) -> str:
         """The SQL that `reset` runs; override it in a subclass to run less or more."""
         return (
+            "SET SESSION AUTHORIZATION DEFAULT;\nRESET ALL;\n"
             "SELECT pg_catalog.pg_advisory_unlock_all();\n"
-            "CLOSE ALL;\nUNLISTEN *;\nRESET ALL;"
+            "CLOSE ALL;\nUNLISTEN *;\nDISCARD TEMP;\nDISCARD SEQUENCES;"
         )
 
     # -- what tools that watch asyncpg connections look at -----------------------------

@@ -16,6 +16,9 @@ What derives from what:
 | `InterfaceWarning`    | the driver was used in a way that is likely a mistake      |
 | `InternalClientError` | the connection or the peer failed                          |
 
+Whether it is any use to try again, and safe, is in ``kind`` and ``outcome`` of each;
+the tables are in ``_errorbase``.
+
 `DataError` is the SQLSTATE class 22000, for values that the server refuses and for
 arguments that cannot be encoded alike.
 """
@@ -26,6 +29,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ._errorbase import *
+from ._errorbase import Kind as Kind
+from ._errorbase import Outcome as Outcome
 from ._sqlstates import *
 from ._sqlstates import FeatureNotSupportedError
 
@@ -119,6 +124,7 @@ __all__ = [
     "NumericValueOutOfRangeError", "ObjectInUseError",
     "ObjectNotInPrerequisiteStateError", "OperatorInterventionError",
     "OutOfMemoryError", "OutdatedSchemaCacheError", "PLPGSQLError",
+    "PoolDeadlockError", "PoolDisabledError", "PoolError", "PoolTimeoutError",
     "PostgresConnectionError", "PostgresError", "PostgresFloatingPointError",
     "PostgresIOError", "PostgresLogMessage", "PostgresMessage", "PostgresSyntaxError",
     "PostgresSystemError", "PostgresWarning", "PrivilegeNotGranted",
@@ -161,9 +167,11 @@ class InvalidCachedStatementError(
 ):
     """A prepared statement no longer fits the schema or the settings of the session.
 
-    The server's own wording is in ``message``.
+    The server's own wording is in ``message``. The statement is forgotten: next time it
+    is prepared anew. Within a transaction block, next time means the whole block.
     """
 
+    kind: Kind = "transient"
     _text: ClassVar[str | None] = (
         "cached statement plan is invalid due to a database schema or configuration"
         " change"

@@ -181,6 +181,11 @@ class PreparedStatement:
             raise InterfaceError(
                 f"cannot call PreparedStmt.{method}(): the prepared statement is closed"
             )
+        if self._connection._is_released:
+            raise InterfaceError(
+                f"cannot call PreparedStatement.{method}(): the underlying connection "
+                "has been released back to the pool"
+            )
         if self._connection.is_closed():
             raise InterfaceError(
                 f"cannot call PreparedStatement.{method}(): the underlying connection "

@@ -280,7 +280,7 @@ class Transaction:
         except PostgresError:
             self._state = TransactionState.FAILED
             if conn._session.transaction_status != "I":
-                conn._session.abandon_block()
+                conn._session.restore()
             raise
         except BaseException:
             # cancelled or timed out: nobody can say what the server has made of it
@@ -288,7 +288,7 @@ class Transaction:
             if self._nested:
                 conn.terminate()
             else:
-                conn._session.abandon_block()
+                conn._session.restore()
             raise
 
     def _check(self, operation: str) -> None:

@@ -1,5 +1,6 @@
 """The classes of errors and notices, and how a server's message becomes one."""
 
+import asyncio
 import copy
 import pickle
 import warnings
@@ -385,6 +386,7 @@ def test_with_msg_keeps_all_but_the_message():
     except InterfaceError as error:
         other = error.with_msg("n")
         assert other.__traceback__ is error.__traceback__
+        assert vars(other) == vars(error)
     assert type(other) is exceptions.ClientConfigurationError
     assert str(other) == "n\nDETAIL:  d\nHINT:  h"
 
@@ -393,6 +395,32 @@ def test_an_outdated_schema_cache_error_names_the_type():
     error = OutdatedSchemaCacheError("m", schema="s", data_type="t", position=3)
     assert (error.schema_name, error.data_type_name, error.position) == ("s", "t", 3)
     assert str(error) == "m"
+
+
+POOL_ERRORS = [
+    exceptions.PoolError,
+    exceptions.PoolTimeoutError,
+    exceptions.PoolDeadlockError,
+    exceptions.PoolDisabledError,
+]
+
+
+@pytest.mark.parametrize("cls", POOL_ERRORS)
+def test_errors_of_the_pool_are_interface_errors(cls):
+    error = cls("m", detail="d", hint="h")
+    assert isinstance(error, exceptions.PoolError)
+    assert isinstance(error, InterfaceError)
+    assert str(error) == "m\nDETAIL:  d\nHINT:  h"
+    assert repr(error) == f"{cls.__name__}('m')"
+    assert str(error.with_msg("n")) == "n\nDETAIL:  d\nHINT:  h"
+    assert cls("m").detail is cls("m").hint is None
+
+
+def test_who_expects_a_time_out_gets_that_of_the_pool():
+    for kind in (TimeoutError, asyncio.TimeoutError):
+        with pytest.raises(kind):
+            raise exceptions.PoolTimeoutError("m", detail="d")
+    assert not issubclass(exceptions.PoolDeadlockError, TimeoutError)
 
 
 def test_a_configuration_error_is_a_value_error():
@@ -423,6 +451,7 @@ CARRIED = [
     exceptions.ClientConfigurationError("m", hint="h"),
     OutdatedSchemaCacheError("m", schema="s", data_type="t", position=3),
     exceptions.ProtocolError("m"),
+    *[cls("m", detail="d", hint="h") for cls in POOL_ERRORS],
 ]
 
 

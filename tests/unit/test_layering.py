@@ -20,13 +20,15 @@ LAYERS = {
     2: "_codecbase _codecs_scalar _codecs_time _codecs_extra _codecs_nested _codecs"
     " _rows _record",
     # L3 protocol
-    3: "_protocol _ops _many _startup _copy scram auth _statements",
+    3: "_protocol _messages _ops _many _startup _copy scram auth _statements _effects"
+    " _functions _outcomes",
     # L4 asyncio
     4: "config _confkeys _confvalues _conninfo _hosts _passfile _servicefile tls aio"
     " _execute authenticate dial connect introspect",
     # L5 user API
     5: "_observers _settings connection prepared_stmt transaction cursor copying"
-    " listening pipeline _looppool pool retry runtime",
+    " listening pipeline _budget _lease _slots _looppool _poolpart _poolsettings"
+    " _poolstats pool retry _crews _workers runtime",
     # L6 extras
     6: "sqlalchemy tracing metrics arrow _arrow testing _testing_binaries"
     " _testing_certs _testing_cluster _testing_guard",

@@ -1,0 +1,186 @@
+"""How many connections there may be, for all pools and event loops of a process.
+
+Owns: `Budget` and `Limit`.
+Layer L5. Imports L0.
+
+Rules
+- Budgets are a tree: a pool has one of its own, which may be part of one for a database
+  and user, which is part of the whole. A connection is counted in each of them.
+- They are asked when a connection is opened or closed, never while one is lent, and are
+  the only thing that event loops share. One lock guards them all.
+- Who gets nothing is remembered. Whoever has most is asked to give something up, in its
+  own loop, and what comes back is offered to those who wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from chopin.exceptions import InterfaceError
+
+_lock = threading.Lock()
+
+#: In `Budget.limits`: any database, any user.
+ALL = "all"
+
+
+class Limit(NamedTuple):
+    """What one database and user may have of a budget.
+
+    Attributes:
+        max_size: connections at most.
+        init_size: opened when a pool of theirs is initialised, where it says nothing.
+        min_size: kept, where a pool says nothing.
+    """
+
+    max_size: int
+    init_size: int | None = None
+    min_size: int | None = None
+
+
+class Spender(Protocol):
+    """Who opens connections: the part of a pool that belongs to one event loop."""
+
+    def yield_soon(self) -> None:
+        """Give up a connection that can be missed. Called from any thread."""
+
+    def retry_soon(self) -> None:
+        """There may be room again. Called from any thread."""
+
+
+class Budget:
+    """A number of connections that several pools share.
+
+    Args:
+        max_size: connections at most, of all pools that are given this budget.
+        limits: (database, user) -> `Limit`, or (maximum, initial, minimum). Either name
+            may be "all". The first of these that is there counts: database and user,
+            any database and the user, the database and any user, all.
+
+    Raises:
+        InterfaceError: a number makes no sense.
+
+    Example:
+        >>> budget = chopin.Budget(40, {("app", "reports"): (5, 0, 0)})
+        >>> app = chopin.create_pool("postgresql:///app?user=web", budget=budget)
+        >>> reports = chopin.create_pool(
+        ...     "postgresql:///app?user=reports", budget=budget)
+    """
+
+    def __init__(
+        self,
+        max_size: int,
+        limits: Mapping[tuple[str, str], Limit | tuple[int, ...]] | None = None,
+    ) -> None:
+        self._check(max_size)
+        self.max_size = max_size
+        self.used = 0
+        self._parent: Budget | None = None
+        self._spenders: dict[Spender, int] = {}
+        self._hungry: dict[Spender, None] = {}
+        self._limits: dict[tuple[str, str], tuple[Limit, Budget]] = {}
+        for key, value in (limits or {}).items():
+            limit = Limit(*value)
+            self._limits[key] = (limit, self.part(limit.max_size))
+
+    @staticmethod
+    def _check(max_size: object) -> None:
+        if isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1:
+            raise InterfaceError(
+                f"max_size is expected to be greater than zero, got {max_size!r}"
+            )
+
+    def part(self, max_size: int) -> Budget:
+        """A budget of its own whose connections count here too."""
+        budget = Budget(max_size)
+        budget._parent = self
+        return budget
+
+    def limit_for(self, database: str, user: str) -> tuple[Limit | None, Budget]:
+        """What counts for this database and user: the limit and its budget."""
+        for key in ((database, user), (ALL, user), (database, ALL), (ALL, ALL)):
+            if key in self._limits:
+                return self._limits[key]
+        return None, self
+
+    def resize(self, max_size: int) -> None:
+        """Change the number; connections above it close when they become free."""
+        self._check(max_size)
+        with _lock:
+            self.max_size = max_size
+            hungry = list(self._hungry)
+        for spender in hungry:
+            spender.retry_soon()
+
+    # -- for pools ---------------------------------------------------------------------
+
+    def claim(self, spender: Spender) -> bool:
+        """Count one connection more; False if there is no room for it.
+
+        Then `spender` is told when there is, and somebody else is asked to make room.
+        """
+        rich: Spender | None = None
+        with _lock:
+            full = self._full()
+            if full is None:
+                for budget in self._chain():
+                    budget.used += 1
+                    budget._spenders[spender] = budget._spenders.get(spender, 0) + 1
+                    budget._hungry.pop(spender, None)
+                return True
+            full._hungry[spender] = None
+            full._spenders.setdefault(spender, 0)
+            others = {s: n for s, n in full._spenders.items() if s is not spender and n}
+            if others:
+                rich = max(others, key=others.__getitem__)
+        if rich is not None:
+            rich.yield_soon()
+        return False
+
+    def unclaim(self, spender: Spender) -> None:
+        """Count one connection less, and tell who waits for it."""
+        hungry: list[Spender] = []
+        with _lock:
+            for budget in self._chain():
+                budget.used -= 1
+                budget._spenders[spender] -= 1
+                hungry += [s for s in budget._hungry if s is not spender]
+        for other in hungry:
+            other.retry_soon()
+
+    def leave(self, spender: Spender) -> None:
+        """A spender ends; it has given everything back."""
+        with _lock:
+            for budget in self._chain():
+                budget._spenders.pop(spender, None)
+                budget._hungry.pop(spender, None)
+
+    def is_over_share(self, spender: Spender) -> bool:
+        """Whether others wait while `spender` has more than an equal part."""
+        with _lock:
+            for budget in self._chain():
+                waiting = [s for s in budget._hungry if s is not spender]
+                share = budget.max_size / max(len(budget._spenders), 1)
+                if waiting and budget._spenders.get(spender, 0) > share:
+                    return True
+        return False
+
+    def forget_hunger(self, spender: Spender) -> None:
+        """`spender` does not wait for a connection any more."""
+        with _lock:
+            for budget in self._chain():
+                budget._hungry.pop(spender, None)
+
+    def _chain(self) -> list[Budget]:
+        chain = [self]
+        while chain[-1]._parent is not None:
+            chain.append(chain[-1]._parent)
+        return chain
+
+    def _full(self) -> Budget | None:
+        for budget in self._chain():
+            if budget.used >= budget.max_size:
+                return budget
+        return None

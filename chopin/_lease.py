@@ -1,0 +1,230 @@
+"""A connection in somebody's hands: the handle that users hold, and who holds it.
+
+Owns: `Lease` (who, since when), the handle classes, and which leases a task has.
+Layer L5. Imports L0 and connection.
+
+Theory of operation
+    A handle is not a wrapper: it is a fresh connection object of the pool's connection
+    class over the same session, and shares everything with the pool's own object but
+    the transaction that it is in. So calls on it cost what they cost on a connection,
+    and `isinstance` holds. When it is released its class is changed to one whose
+    methods raise, and the session is taken away from it, so that whatever its user has
+    kept (statements, cursors, transactions) cannot reach the next user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+
+from chopin.connection import Connection
+from chopin.exceptions import InterfaceError
+
+if TYPE_CHECKING:
+    from chopin._poolpart import PoolPart
+    from chopin._slots import Slot
+
+#: The leases of this task, and of those from which it was started.
+_holding: ContextVar[tuple[Lease, ...]] = ContextVar("chopin_leases", default=())
+
+_STACK_DEPTH = 30
+
+
+class Holder(NamedTuple):
+    """Who holds a connection of a pool.
+
+    Attributes:
+        pid: the server process.
+        task: the name of the task that acquired it.
+        seconds: how long ago.
+        sql: the text that ran on it last, or None.
+        stack: where it was acquired, innermost call last, as "file:line in function";
+            empty unless the pool has a `leak_threshold`.
+    """
+
+    pid: int
+    task: str
+    seconds: float
+    sql: str | None
+    stack: tuple[str, ...]
+
+    def __str__(self) -> str:
+        sql = "nothing yet" if self.sql is None else " ".join(self.sql.split())
+        shown = sql if len(sql) <= 60 else f"{sql[:57]}..."
+        return f"{self.task} for {self.seconds:.3g} s (pid {self.pid}, last: {shown})"
+
+
+class Lease:
+    """What is known of one acquisition of a connection."""
+
+    __slots__ = ("active", "frames", "is_reported", "part", "since", "slot", "task")
+
+    def __init__(self, part: PoolPart, slot: Slot, since: float) -> None:
+        self.part = part
+        self.slot = slot
+        self.since = since
+        self.task = asyncio.current_task()
+        self.active = True
+        self.is_reported = False
+        self.frames: tuple[tuple[CodeType, int], ...] = ()
+        _holding.set((*(lease for lease in _holding.get() if lease.active), self))
+
+    def keep_stack(self) -> None:
+        """Remember who calls; cheap, since it is made readable only when wanted."""
+        frames: list[tuple[CodeType, int]] = []
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and len(frames) < _STACK_DEPTH:
+            if not frame.f_code.co_filename.startswith(_OWN_FILES):
+                frames.append((frame.f_code, frame.f_lineno))
+            frame = frame.f_back
+        self.frames = tuple(reversed(frames))
+
+    def end(self) -> None:
+        """The connection is released."""
+        self.active = False
+        self.slot.lease = None
+        held = _holding.get()
+        if self in held:
+            _holding.set(tuple(lease for lease in held if lease.active))
+
+    def holder(self, now: float) -> Holder:
+        """What the user is told of it."""
+        session = self.slot.connection._session
+        return Holder(
+            session.backend_pid,
+            "no task" if self.task is None else self.task.get_name(),
+            now - self.since,
+            session.last_sql,
+            tuple(
+                f"{code.co_filename}:{line} in {code.co_name}"
+                for code, line in self.frames
+            ),
+        )
+
+
+_OWN_FILES = __file__.rpartition("/")[0]
+
+
+def holds_one_of(part: PoolPart) -> bool:
+    """Whether this task, or one that started it, holds a connection of `part`."""
+    return any(lease.active and lease.part is part for lease in _holding.get())
+
+
+# -- handles -------------------------------------------------------------------------
+
+
+class Released:
+    """Stands in for the session of a handle that was released."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise InterfaceError(
+            "cannot use the connection: it has been released back to the pool"
+        )
+
+
+RELEASED: Any = Released()
+
+
+def lend(lease: Lease) -> Connection:
+    """A handle for whoever has acquired the connection."""
+    own = lease.slot.connection
+    kind: Any = type(own)
+    handle: Any = object.__new__(_lent_class(kind))
+    session = own._session
+    handle._session = session
+    handle._config = own._config
+    handle._loop = own._loop
+    handle._command_timeout = own._command_timeout
+    handle._record_class = own._record_class
+    handle._observers = own._observers
+    handle._top_xact = None
+    handle._lease = lease
+    state = getattr(own, "__dict__", None)
+    if state is not None:
+        handle.__dict__ = state
+    session.listen(handle)
+    return cast("Connection", handle)
+
+
+def lease_of(connection: object) -> Lease | None:
+    """The lease of a handle; None for what is no handle."""
+    return getattr(connection, "_lease", None)
+
+
+def take_back(handle: Any) -> None:
+    """Make a handle unusable."""
+    own = handle._lease.slot.connection
+    own._session.listen(own)
+    handle._session = RELEASED
+    handle._top_xact = None
+    kind: Any = type(handle)
+    handle.__class__ = _released_class(kind)
+
+
+@functools.cache
+def _lent_class(base: type[Connection]) -> type[Connection]:
+    """The class of handles for connections of a class."""
+    return _derive(base, {"__slots__": ("_lease",), "__del__": _dropped})
+
+
+@functools.cache
+def _released_class(lent: type[Connection]) -> type[Connection]:
+    """What handles of a class become when they are released."""
+    members: dict[str, Any] = {
+        name: _refusal(name)
+        for name in dir(lent)
+        if not name.startswith("_") and callable(getattr(lent, name))
+    }
+    members.update(
+        __slots__=(),
+        __del__=lambda _: None,
+        __repr__=_repr_released,
+        _is_released=True,
+    )
+    return _derive(lent, members)
+
+
+def _derive(base: type[Connection], members: dict[str, Any]) -> type[Connection]:
+    members.update(
+        __module__=base.__module__, __qualname__=base.__qualname__, __doc__=base.__doc__
+    )
+    metaclass: Any = type(base)
+    return cast("type[Connection]", metaclass(base.__name__, (base,), members))
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    def refuse(self: object, *args: object, **kwargs: object) -> NoReturn:
+        raise InterfaceError(
+            f"cannot call Connection.{name}(): connection has been released back to "
+            "the pool"
+        )
+
+    return refuse
+
+
+def _repr_released(self: Connection) -> str:
+    kind = type(self)
+    return f"<{kind.__module__}.{kind.__qualname__} [released]>"
+
+
+def _dropped(self: Any) -> None:
+    """A handle was dropped without being released: say so, and take it back."""
+    lease = self._lease
+    if not lease.active:
+        return
+    part, loop = lease.part, self._loop
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(part.recover, lease)
+    warnings.warn(
+        f"{self!r} was acquired from a pool and dropped; release it with 'async with "
+        "pool.acquire()' or 'await pool.release(connection)'",
+        ResourceWarning,
+        source=self,
+        stacklevel=1,
+    )

@@ -1,0 +1,597 @@
+"""What the pool of one event loop decides: who gets which connection, and when.
+
+Owns: `LoopPool`. What it decides about is in `_slots`.
+Layer L5. Imports `_effects` and `_slots`. No await, no I/O, no clock of its own: time
+is handed in, and what is to be done is asked of the `Host`.
+
+Theory of operation
+    A slot is in one of these states, and in no collection but the one named here.
+
+    | state    | is                                           | kept in    |
+    | -------- | -------------------------------------------- | ---------- |
+    | IDLE     | connected, clean, used by nobody             | `idle`     |
+    | LENT     | used by who acquired it                      |            |
+    | SINGLE   | busy with one single query                   |            |
+    | SHARED   | busy with fast reads; others may ride        | `shared`   |
+    | SETTLING | being cleaned after its last use             | `settling` |
+    | CHECKING | being asked whether the server is there      |            |
+    | GONE     | closed, or about to be                       |            |
+
+    All but GONE are in `slots`. Idle slots are a stack, so that few connections do most
+    of the work and the others can be closed; calls that wait are queues, and a slot
+    that becomes free goes from hand to hand to whoever has waited longest.
+
+Riding (design.md, "Reads that ride")
+    A fast read may share a connection that is busy with fast reads and nothing else.
+    Fast is what took less than `FAST_READ` seconds on average, whenever it went alone;
+    what has never been run is not fast. Nobody rides behind a head that has been
+    waiting for `LONG_WAIT`, or deeper than `depth`.
+    Whoever needs a connection of his own must not starve behind riders: for each call
+    in `line`, one shared slot, the oldest ones first, takes no new riders and so
+    becomes free.
+
+Rules
+- `take*` and `give*` are plain calls; who gets None stands in line by `join`.
+- A ticket whose task was cancelled in the turn in which it got its slot gives it back
+  by `leave`.
+- Sizes are counted from `slots` and `opening`, never kept beside them.
+"""
+
+from __future__ import annotations
+
+import collections
+import copy
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from chopin._effects import READS, effects
+from chopin._slots import (
+    CHECKING,
+    GONE,
+    IDLE,
+    LENT,
+    SETTLING,
+    SHARED,
+    SINGLE,
+    Counts,
+    Limits,
+    Read,
+    Slot,
+    Ticket,
+)
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+#: Seconds without a reply after which nobody joins the riders of a connection.
+LONG_WAIT = 0.005
+#: Seconds between the beginnings of two openings for calls that wait.
+STAGGER = 0.05
+
+_KNOWN_READS = 1000
+
+
+class Host(Protocol):
+    """Who does what is decided here."""
+
+    def open_one(self) -> None:
+        """Begin to connect; ends with `opened` or `open_failed`."""
+
+    def close_slot(self, slot: Slot) -> None:
+        """Close its connection; the slot is GONE already."""
+
+    def settle(self, slot: Slot) -> None:
+        """Clean its session; ends with `settled`."""
+
+    def wake_at(self, when: float) -> None:
+        """Call `expire` at this time at the latest."""
+
+    def claim(self) -> bool:
+        """Take one connection out of the budget that all loops share."""
+
+    def unclaim(self) -> None:
+        """Give one back."""
+
+
+class LoopPool:
+    """The decisions for the connections of one event loop.
+
+    Args:
+        limits: shared with the pool, which may change them.
+        host: does what is decided.
+        loop: has `call_soon`, for the tickets.
+        clock: returns seconds.
+        random: returns numbers from 0 to 1, for the jitter.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        host: Host,
+        loop: AbstractEventLoop,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self.limits = limits
+        self.host = host
+        self.loop = loop
+        self.clock = clock
+        self.random = random
+        self.slots: dict[Slot, None] = {}
+        self.idle: list[Slot] = []
+        self.shared: dict[Slot, None] = {}
+        self.settling: dict[Slot, None] = {}
+        self.line: collections.deque[Ticket] = collections.deque()
+        self.reads_waiting: collections.deque[Ticket] = collections.deque()
+        self.reads: dict[str, Read] = {}
+        self.counts = Counts()
+        self.opening = 0
+        self.is_closing = False
+        self.surplus = 0  # connections that another loop needs more than we do
+        self.last_failure: BaseException | None = None
+        self._failing_since = math.inf
+        self._backoff = 0.0
+        self._not_before = -math.inf
+        self._next_stagger = -math.inf
+        self._numbers = itertools.count()
+
+    @property
+    def size(self) -> int:
+        """Connections, those that are being opened included."""
+        return len(self.slots) + self.opening
+
+    @property
+    def waiting(self) -> Iterator[Ticket]:
+        """The calls that wait."""
+        both = itertools.chain(self.line, self.reads_waiting)
+        return (ticket for ticket in both if not ticket.done())
+
+    # -- taking ------------------------------------------------------------------------
+
+    def take(self, now: float) -> Slot | None:
+        """A connection for one user, or None: then `join`."""
+        slot = self._pop_idle()
+        if slot is None:
+            return None
+        slot.state = LENT
+        slot.since = now
+        return slot
+
+    def take_single(self, read: Read, now: float) -> Slot | None:
+        """A connection for one query, or None: then `ride` or `join`.
+
+        Goes with `give_single`.
+        """
+        slot = self._pop_idle()
+        if slot is not None:
+            self._begin_single(slot, read, now)
+        return slot
+
+    def _pop_idle(self) -> Slot | None:
+        idle = self.idle
+        while idle:
+            slot = idle.pop()
+            if slot.session.is_open:
+                return slot
+            self.lost(slot)
+        while self.settling:
+            # what its next user sends comes behind what cleans it
+            slot = next(iter(self.settling))
+            del self.settling[slot]
+            if slot.session.is_ready:
+                return slot
+            slot.state = SETTLING
+            self.settling[slot] = None
+            break
+        return None
+
+    def _begin_single(self, slot: Slot, read: Read, now: float) -> None:
+        slot.singles = 1
+        slot.since = now
+        if read.is_fast and self.limits.depth > 1:
+            slot.state = SHARED
+            self.shared[slot] = None
+        else:
+            slot.state = SINGLE
+
+    def known(self, sql: str) -> Read:
+        """What is known of a statement."""
+        read = self.reads.get(sql)
+        if read is None:
+            if len(self.reads) >= _KNOWN_READS:
+                del self.reads[next(iter(self.reads))]
+            read = self.reads[sql] = Read(bool(effects(sql) & READS))
+        return read
+
+    def ride(self, now: float) -> Slot | None:
+        """A connection that is busy with fast reads and takes one more, or None.
+
+        For a fast read whose task holds no connection: it could be waited for by the
+        very task that the reads ahead of it wait for. Goes with `give_single`.
+        """
+        if self.reads_waiting:
+            return None
+        limit = self.limits.depth
+        best = None
+        for slot in itertools.islice(self.shared, len(self.line), None):
+            if slot.singles < limit and self._takes_riders(slot, now):
+                best, limit = slot, slot.singles
+                if limit == 1:
+                    break
+        if best is not None:
+            best.singles += 1
+            self.counts.rides += 1
+            if len(self.slots) < self.limits.max_size and not self.opening:
+                self.consider_opening(now, 1)
+        return best
+
+    @staticmethod
+    def _takes_riders(slot: Slot, now: float) -> bool:
+        return (
+            now - slot.since < LONG_WAIT and not slot.is_stale and slot.session.is_ready
+        )
+
+    # -- giving back -------------------------------------------------------------------
+
+    def give_single(self, slot: Slot, read: Read, began: float, now: float) -> None:
+        """A single query has ended.
+
+        Args:
+            slot: where it ran.
+            read: what is known of it.
+            began: when it was sent with the connection to itself; 0 if it rode.
+            now: the time.
+        """
+        if began:
+            read.took(now - began)
+        slot.singles -= 1
+        slot.since = now
+        if slot.singles:
+            if self.reads_waiting:
+                self._admit_riders(slot, now)
+            return
+        if slot.state is SHARED:
+            self.shared.pop(slot, None)
+        self.give(slot, now)
+
+    def give(self, slot: Slot, now: float) -> None:
+        """A connection is free: clean it, replace it, hand it on or keep it."""
+        session = slot.session
+        if slot.state is GONE:
+            return
+        if not session.is_open:
+            self.lost(slot)
+        elif (
+            slot.is_stale
+            or now >= slot.expires
+            or session.submitted > self.limits.max_queries
+            or self.surplus
+            or self.is_closing
+        ):
+            self.surplus = max(self.surplus - 1, 0)
+            self.discard(slot)
+        elif not session.is_clean:
+            slot.state = SETTLING
+            self.settling[slot] = None
+            self.host.settle(slot)
+            if slot.state is SETTLING and (self.line or self.reads_waiting):
+                self._pass_on_unsettled(slot, now)
+        else:
+            slot.idle_since = slot.checked = now
+            self._place(slot, now)
+
+    def settled(self, slot: Slot, now: float) -> None:
+        """A session is clean again, or has ended."""
+        if slot.state is SETTLING:
+            del self.settling[slot]
+            self.give(slot, now)
+
+    def _pass_on_unsettled(self, slot: Slot, now: float) -> None:
+        """Hand a session on while it is being cleaned, if what comes waits behind."""
+        if slot.session.is_ready and slot in self.settling:
+            del self.settling[slot]
+            self._place(slot, now)
+
+    def _place(self, slot: Slot, now: float) -> None:
+        """Hand a clean connection to whoever has waited longest, or keep it."""
+        ticket = self._next_ticket()
+        if ticket is None:
+            slot.state = IDLE
+            self.idle.append(slot)
+            return
+        if ticket.read is not None:
+            self._begin_single(slot, ticket.read, now)
+            self._hand_over(ticket, slot, now)
+            if slot.state is SHARED:
+                self._admit_riders(slot, now)
+        else:
+            slot.state = LENT
+            slot.since = now
+            self._hand_over(ticket, slot, now)
+
+    def _next_ticket(self) -> Ticket | None:
+        """Take the call that has waited longest out of its queue."""
+        line, reads = self.line, self.reads_waiting
+        for queue in (line, reads):
+            while queue and queue[0].done():
+                queue.popleft()
+        if not reads:
+            return line.popleft() if line else None
+        if not line or reads[0].number < line[0].number:
+            return reads.popleft()
+        return line.popleft()
+
+    def _admit_riders(self, slot: Slot, now: float) -> None:
+        """Let fast reads that wait ride, unless the slot is to become free."""
+        if slot in itertools.islice(self.shared, len(self.line)):
+            return
+        reads, depth = self.reads_waiting, self.limits.depth
+        while reads and slot.singles < depth and slot.session.is_ready:
+            ticket = reads.popleft()
+            if ticket.done():
+                continue
+            slot.singles += 1
+            self.counts.rides += 1
+            self._hand_over(ticket, slot, now)
+
+    def _hand_over(self, ticket: Ticket, slot: Slot, now: float) -> None:
+        self.counts.waited += now - ticket.since
+        ticket.set_result(slot)
+
+    # -- waiting -----------------------------------------------------------------------
+
+    def join(
+        self,
+        read: Read | None,
+        may_ride: bool,
+        now: float,
+        deadline: float,
+        task: object,
+    ) -> Ticket:
+        """Stand in line.
+
+        Args:
+            read: of a single query; None for a connection of one's own.
+            may_ride: whether the single query may share a connection.
+            now: the time.
+            deadline: when it has waited long enough; infinity for never.
+            task: who waits.
+        """
+        number = next(self._numbers)
+        ticket = Ticket(self.loop, read, may_ride, now, deadline, number, task)
+        queue = self.reads_waiting if may_ride else self.line
+        queue.append(ticket)
+        self.counts.waits += 1
+        if deadline != math.inf:
+            self.host.wake_at(deadline)
+        self.consider_opening(now)
+        return ticket
+
+    def leave(self, ticket: Ticket, now: float) -> None:
+        """The call goes away without the slot that it may have got already."""
+        if ticket.done():
+            if not ticket.cancelled() and ticket.exception() is None:
+                slot = ticket.result()
+                if ticket.read is None:
+                    self.give(slot, now)
+                else:
+                    self.give_single(slot, ticket.read, 0.0, now)
+            return
+        ticket.cancel()
+        queue = self.reads_waiting if ticket.may_ride else self.line
+        try:
+            queue.remove(ticket)
+        except ValueError:
+            pass  # taken out already, as one that waits no longer
+
+    def is_deadlocked(self, task: object) -> bool:
+        """Whether every connection is held by a task that waits for another one.
+
+        Args:
+            task: one more that is about to wait.
+        """
+        if self.opening or len(self.slots) < self.limits.max_size:
+            return False
+        waiting = {ticket.task for ticket in self.waiting}
+        waiting.add(task)
+        return all(
+            slot.lease is not None and slot.lease.task in waiting for slot in self.slots
+        )
+
+    def expire(self, now: float, make_error: Callable[[Ticket], Exception]) -> float:
+        """Fail the tickets whose time is over; returns when the next one's is."""
+        earliest = math.inf
+        for queue in (self.line, self.reads_waiting):
+            late = [t for t in queue if t.done() or t.deadline <= now]
+            for ticket in late:
+                queue.remove(ticket)
+                if not ticket.done():
+                    self.counts.timeouts += 1
+                    ticket.set_exception(make_error(ticket))
+            earliest = min([earliest, *(t.deadline for t in queue)])
+        return earliest
+
+    def fail_waiting(self, make_error: Callable[[], BaseException]) -> None:
+        """Tell every call that waits that nothing will come."""
+        for queue in (self.line, self.reads_waiting):
+            while queue:
+                ticket = queue.popleft()
+                if not ticket.done():
+                    ticket.set_exception(make_error())
+
+    # -- opening -----------------------------------------------------------------------
+
+    def consider_opening(self, now: float, riders: int = 0) -> None:
+        """Open what is missing: up to the floor at once, for calls that wait in turn.
+
+        A call that waits is most often served by a connection that comes back before a
+        new one is there. So they begin one after the other, and none begins when nobody
+        waits any more; but a connect that hangs does not hold up the next.
+        """
+        if self.is_closing:
+            return
+        limits = self.limits
+        if now < self._not_before:
+            self.host.wake_at(self._not_before)
+            return
+        size = len(self.slots) + self.opening
+        free = limits.openers - self.opening
+        if size >= limits.max_size or free <= 0:
+            return
+        missing = limits.min_size - size
+        if missing > 0:
+            self._open(min(missing, free))
+            free = limits.openers - self.opening
+        wanted = riders + len(self.line) + len(self.reads_waiting) - self.opening
+        if wanted <= 0 or free <= 0:
+            return
+        if not self.slots:
+            self._open(min(wanted, free))
+        elif now >= self._next_stagger:
+            self._next_stagger = now + STAGGER
+            self._open(1)
+            self.host.wake_at(self._next_stagger)
+        else:
+            self.host.wake_at(self._next_stagger)
+
+    def _open(self, count: int) -> None:
+        for _ in range(count):
+            if self.size >= self.limits.max_size or not self.host.claim():
+                return
+            self.opening += 1
+            self.host.open_one()
+
+    def opened(self, slot: Slot, now: float) -> None:
+        """A connection is there."""
+        self.opening -= 1
+        self.counts.opened += 1
+        self.last_failure = None
+        self._failing_since = math.inf
+        self._backoff = 0.0
+        self._not_before = -math.inf
+        self.slots[slot] = None
+        self.give(slot, now)
+        self.consider_opening(now)
+
+    def open_failed(self, error: BaseException, is_final: bool, now: float) -> None:
+        """A connect has failed: try again a little later, or tell those who wait.
+
+        Args:
+            error: why.
+            is_final: trying again cannot help, such as with a wrong password.
+            now: the time.
+        """
+        self.opening -= 1
+        self.host.unclaim()
+        self.counts.connect_failures += 1
+        self.last_failure = error
+        self._failing_since = min(self._failing_since, now)
+        self._backoff = min(max(self._backoff * 2, 0.01), 1.0)
+        self._not_before = now + self._backoff * (1 - self.random() / 2)
+        is_long = now - self._failing_since >= self.limits.retry_connect
+        if (is_final or is_long) and not self.slots and not self.opening:
+            self.fail_waiting(functools.partial(_again, error))
+        if self.limits.min_size or any(self.waiting):
+            self.host.wake_at(self._not_before)
+
+    def open_cancelled(self) -> None:
+        """A connect was given up because the pool closes."""
+        self.opening -= 1
+        self.host.unclaim()
+
+    # -- the end of a connection -------------------------------------------------------
+
+    def lost(self, slot: Slot) -> None:
+        """A session has ended by itself."""
+        self._remove(slot)
+
+    def discard(self, slot: Slot) -> None:
+        """Close a connection, whatever it is doing."""
+        if self._remove(slot):
+            self.host.close_slot(slot)
+
+    def _remove(self, slot: Slot) -> bool:
+        if slot not in self.slots:
+            return False
+        del self.slots[slot]
+        if slot.state is IDLE and slot in self.idle:
+            self.idle.remove(slot)
+        self.shared.pop(slot, None)
+        self.settling.pop(slot, None)
+        slot.state = GONE
+        self.counts.closed += 1
+        self.host.unclaim()
+        self.consider_opening(self.clock())
+        return True
+
+    # -- housekeeping ------------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """Close what is too old or was idle for too long, coldest first; fill up."""
+        limits = self.limits
+        for slot in list(self.idle):
+            if not slot.session.is_open:
+                self.lost(slot)
+            elif (
+                slot.expires <= now
+                or self.size > limits.max_size
+                or (
+                    now - slot.idle_since >= limits.idle_timeout
+                    and self.size > limits.min_size
+                )
+            ):
+                self.discard(slot)
+        self.consider_opening(now)
+
+    def due_for_check(self, now: float, interval: float) -> list[Slot]:
+        """Idle slots that were not known to be alive for so long; they are CHECKING.
+
+        The coldest come first, so that the hot ones stay on top of the stack.
+        """
+        due = [slot for slot in self.idle if now - slot.checked >= interval]
+        for slot in due:
+            self.idle.remove(slot)
+            slot.state = CHECKING
+        return due
+
+    def checked(self, slot: Slot, is_alive: bool, now: float) -> None:
+        """A check has ended."""
+        if slot.state is GONE:
+            return
+        if not is_alive:
+            self.counts.validations_failed += 1
+            self.discard(slot)
+            return
+        slot.checked = now
+        ticket_waits = any(self.waiting)
+        if ticket_waits or slot.is_stale or not slot.session.is_clean:
+            self.give(slot, now)
+        else:
+            slot.state = IDLE
+            self.idle.insert(0, slot)
+
+    def yield_one(self) -> bool:
+        """Another loop has none: give up an idle connection; False if there is none."""
+        if not self.idle:
+            return False
+        self.discard(self.idle[0])
+        return True
+
+    def flush(self, which: str) -> None:
+        """Replace connections: those that are idle, all in time, or all at once."""
+        for slot in list(self.slots):
+            if slot.state is IDLE or which == "all":
+                self.discard(slot)
+            elif which == "gracefully":
+                slot.is_stale = True
+
+
+def _again(error: BaseException) -> BaseException:
+    """The same error for one more task: a traceback of its own, where that can be."""
+    try:
+        return copy.copy(error)
+    except Exception:
+        return error

@@ -1,0 +1,572 @@
+"""The part of a pool that belongs to one event loop: does what `LoopPool` decides.
+
+Owns: `PoolPart`: opening and closing connections, cleaning and checking them, timers,
+waiting with a time-out, and the leases of this loop.
+Layer L5. Imports L0, L3, L4 and the pool's other modules but `pool`.
+
+Rules
+- It knows the pool's settings and not the pool, so that a pool that was dropped can be
+  noticed.
+- Everything here runs in its loop but `yield_soon` and `retry_soon`, which may be
+  called from any thread.
+- What it does in the background are tasks of its own, which end with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import random
+import warnings
+import weakref
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from chopin._codecs import CodecMap
+from chopin._lease import Holder, Lease, holds_one_of, lend, take_back
+from chopin._looppool import LoopPool
+from chopin._ops import start_sync
+from chopin._poolsettings import PoolSettings, run_hook
+from chopin._slots import GONE, Read, Slot, Ticket
+from chopin.aio import WireProtocol
+from chopin.connect import connect_session
+from chopin.connection import Connection
+from chopin.exceptions import (
+    InterfaceError,
+    InterfaceWarning,
+    PoolDeadlockError,
+    PoolTimeoutError,
+)
+from chopin.retry import kind_of
+
+if TYPE_CHECKING:
+    from chopin._rows import Description
+    from chopin.scram import SaltedCache
+
+log = logging.getLogger("chopin.pool")
+
+#: Seconds for a server to answer a Sync, and for a connection to say goodbye.
+CHECK_TIMEOUT = 5.0
+
+
+class PoolPart:
+    """One event loop's connections of a pool.
+
+    Args:
+        settings: of the pool.
+        loop: the running loop.
+    """
+
+    def __init__(self, settings: PoolSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self.settings = settings
+        self.loop = loop
+        self.pool = LoopPool(settings.limits, self, loop, loop.time, random.random)
+        self.is_stopped = False
+        self._codecs = CodecMap(None)
+        self._descriptions: dict[str, Description] = {}
+        self._salted: SaltedCache = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._openers: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake_time = math.inf
+        self._drained: asyncio.Event | None = None
+
+    # -- single queries and acquisitions -----------------------------------------------
+
+    def deadline(self, timeout: float | None) -> float:
+        """When a call that begins now has waited long enough for a connection."""
+        if timeout is None or timeout > self.settings.acquire_timeout:
+            timeout = self.settings.acquire_timeout
+        return self.loop.time() + timeout
+
+    async def wait_single(
+        self, read: Read, slot: Slot | None, timeout: float | None
+    ) -> tuple[Slot, float]:
+        """A connection for a single query that could not be had at once.
+
+        Args:
+            read: what is known of the query.
+            slot: one that has to be checked first, or None.
+            timeout: seconds.
+
+        Returns:
+            The slot, and when its use began, or 0 if it is shared.
+        """
+        pool = self.pool
+        deadline = self.deadline(timeout)
+        while True:
+            now = self.loop.time()
+            began = now
+            if slot is None:
+                may_ride = (
+                    read.is_fast and pool.limits.depth > 1 and not holds_one_of(self)
+                )
+                if may_ride:
+                    slot = pool.ride(now)
+                if slot is not None:
+                    return slot, 0.0
+                slot = await self._wait(read, may_ride, now, deadline)
+                began = 0.0 if slot.singles > 1 else self.loop.time()
+                return slot, began
+            if await self._is_fresh(slot, now):
+                return slot, self.loop.time()
+            slot = pool.take_single(read, self.loop.time())
+
+    async def acquire(self, timeout: float | None) -> Connection:
+        """A connection for one user, set up as the pool's `setup` says."""
+        pool = self.pool
+        deadline = self.deadline(timeout)
+        while True:
+            now = self.loop.time()
+            slot = pool.take(now)
+            if slot is None:
+                slot = await self._wait(None, False, now, deadline)
+            if now - slot.checked <= pool.limits.check_after:
+                break
+            if await self._is_fresh(slot, now):
+                break
+        pool.counts.acquired += 1
+        lease = slot.lease = Lease(self, slot, now)
+        if self.settings.leak_threshold != math.inf:
+            lease.keep_stack()
+        handle = lend(lease)
+        if self.settings.setup is not None:
+            try:
+                async with asyncio.timeout_at(
+                    None if deadline == math.inf else deadline
+                ):
+                    await run_hook("setup", self.settings.setup, handle)
+            except BaseException:
+                self.release(handle)
+                pool.discard(slot)
+                raise
+        return handle
+
+    async def _wait(
+        self, read: Read | None, may_ride: bool, now: float, deadline: float
+    ) -> Slot:
+        """Stand in line for a connection."""
+        pool = self.pool
+        task = asyncio.current_task()
+        if holds_one_of(self) and pool.is_deadlocked(task):
+            raise PoolDeadlockError(
+                "every connection of the pool is held by a task that waits for another "
+                f"one: {self._describe_holders()}",
+                hint="acquire one connection per task, or raise max_size",
+            )
+        ticket = pool.join(read, may_ride, now, deadline, task)
+        try:
+            slot: Slot = await ticket
+        except BaseException:
+            pool.leave(ticket, self.loop.time())
+            raise
+        if slot.state is GONE:
+            # it was closed in the turn in which it was handed over
+            return await self._wait(read, may_ride, now, deadline)
+        return slot
+
+    async def _is_fresh(self, slot: Slot, now: float) -> bool:
+        """Ask the server of a connection that was idle for long whether it is there."""
+        if now - slot.checked <= self.pool.limits.check_after:
+            return True
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                await start_sync(slot.connection._session)
+        except asyncio.CancelledError:
+            self.pool.discard(slot)
+            raise
+        except Exception:
+            self.pool.counts.validations_failed += 1
+            self.pool.discard(slot)
+            return False
+        slot.checked = self.loop.time()
+        return True
+
+    def release(self, handle: Connection) -> Slot:
+        """Take a connection back from its user; hands it on unless there is a hook."""
+        lease: Lease = handle._lease  # type: ignore[attr-defined]
+        slot, settings = lease.slot, self.settings
+        session = handle._session
+        if lease.is_reported:
+            log.warning(
+                "a connection that seemed to have leaked was released: %s",
+                lease.holder(self.loop.time()),
+            )
+        lease.end()
+        if handle._observers.log:
+            self._forget_listeners(handle)
+        is_in_block = handle._top_xact is not None or session.transaction_status != "I"
+        if is_in_block and session.is_open:
+            handle._report_open_transaction()
+        take_back(handle)
+        if session.in_flight:
+            session.drop_all("the connection was released")
+        if settings.reset_policy == "always":
+            session.dirty = True
+        elif settings.reset_policy == "never":
+            session.dirty = False
+        if settings.reset_hook is None:
+            self.pool.give(slot, self.loop.time())
+        return slot
+
+    @staticmethod
+    def _forget_listeners(handle: Connection) -> None:
+        count = len(handle._observers.log)
+        warnings.warn(
+            InterfaceWarning(
+                f"{handle!r} is being released to the pool but has {count} active "
+                f"log listener{'s' if count > 1 else ''}"
+            ),
+            stacklevel=5,
+        )
+        handle._observers.log.clear()
+
+    async def run_reset_hook(self, slot: Slot, timeout: float | None) -> None:
+        """Let the user's `reset` see a connection that was released, and hand it on."""
+        hook = self.settings.reset_hook
+        assert hook is not None
+        session = slot.connection._session
+        try:
+            async with asyncio.timeout(timeout):
+                if session.is_open:
+                    session.restore()
+                    await run_hook("reset", hook, slot.connection)
+                    session.dirty = False
+        except BaseException:
+            self.pool.discard(slot)
+            raise
+        self.pool.give(slot, self.loop.time())
+
+    def recover(self, lease: Lease) -> None:
+        """A handle was dropped without being released: take its connection back."""
+        if not lease.active:
+            return
+        lease.end()
+        own = lease.slot.connection
+        own._session.listen(own)
+        self.pool.counts.leaks += 1
+        own._session.dirty = True
+        if own._session.in_flight:
+            own._session.drop_all("the connection was dropped")
+        self.pool.give(lease.slot, self.loop.time())
+
+    # -- what LoopPool asks for --------------------------------------------------------
+
+    def open_one(self) -> None:
+        """Connect in the background."""
+        task = self._start(self._open())
+        self._openers.add(task)
+        task.add_done_callback(self._openers.discard)
+
+    async def _open(self) -> None:
+        try:
+            slot = await self._connect()
+        except asyncio.CancelledError:
+            self.pool.open_cancelled()
+            raise
+        except Exception as error:
+            self.pool.open_failed(error, _is_final(error), self.loop.time())
+        else:
+            self.pool.opened(slot, self.loop.time())
+
+    async def open_first(self, count: int) -> None:
+        """Open connections and wait for them; raises what the first failure is."""
+        pool = self.pool
+
+        async def one() -> None:
+            try:
+                slot = await self._connect()
+            except BaseException:
+                pool.open_cancelled()
+                raise
+            pool.opened(slot, self.loop.time())
+
+        for batch in (min(count, 1), count - 1):
+            claimed = 0
+            while claimed < batch and pool.size < pool.limits.max_size:
+                if not self.claim():
+                    break
+                pool.opening += 1
+                claimed += 1
+            results = await asyncio.gather(
+                *(one() for _ in range(claimed)), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+
+    async def _connect(self) -> Slot:
+        """A new connection that `init` has seen."""
+        settings = self.settings
+        if settings.connect is None:
+            session = await connect_session(
+                settings.config,
+                record_class=settings.record_class,
+                codecs=self._codecs,
+                descriptions=self._descriptions,
+                salted_cache=self._salted,
+            )
+            session.pooled = settings.pooler is not None
+            connection = settings.connection_class(session)
+        else:
+            connection = await settings.connect(
+                settings.dsn,
+                loop=self.loop,
+                connection_class=settings.connection_class,
+                record_class=settings.record_class,
+                **settings.options,
+            )
+            if not isinstance(connection, settings.connection_class):
+                raise InterfaceError(
+                    "the pool's connect returned "
+                    f"{type(connection).__name__}, expected "
+                    f"{settings.connection_class.__name__}"
+                )
+            session = connection._session
+        try:
+            if settings.init is not None:
+                await run_hook("init", settings.init, connection)
+                if session.in_flight or session.transaction_status != "I":
+                    raise InterfaceError(
+                        "the pool's init has left a transaction or a query open"
+                    )
+                session.dirty = False
+        except BaseException:
+            session.terminate()
+            raise
+        now = self.loop.time()
+        lifetime = settings.limits.max_lifetime * (1 - 0.05 * random.random())
+        slot = Slot(session, connection, now, now + lifetime)
+        session.on_restored = functools.partial(self._settled, weakref.ref(slot))
+        session.closed.add_done_callback(
+            functools.partial(self._closed, weakref.ref(slot))
+        )
+        return slot
+
+    def settle(self, slot: Slot) -> None:
+        """Roll back what is open, and reset what may have been left behind."""
+        session: WireProtocol = slot.connection._session
+        sql = ""
+        if session.dirty:
+            sql = self.settings.reset_sql or slot.connection.get_reset_query()
+            self.pool.counts.resets += 1
+        session.restore(sql)
+
+    def _settled(self, ref: weakref.ref[Slot]) -> None:
+        slot = ref()
+        if slot is not None:
+            self.pool.settled(slot, self.loop.time())
+
+    def _closed(self, ref: weakref.ref[Slot], _: object) -> None:
+        slot = ref()
+        if slot is not None and slot.lease is None and not slot.singles:
+            self.pool.lost(slot)
+        self._see_drained()
+
+    def close_slot(self, slot: Slot) -> None:
+        """Say goodbye in the background."""
+        self._start(self._close(slot))
+
+    async def _close(self, slot: Slot) -> None:
+        try:
+            await slot.connection.close(timeout=CHECK_TIMEOUT)
+        except Exception as error:
+            log.debug("a connection did not close in order: %r", error)
+        finally:
+            slot.connection._session.terminate()
+            self._see_drained()
+
+    def wake_at(self, when: float) -> None:
+        """Have `_tick` called at this time at the latest."""
+        if when >= self._wake_time or self.is_stopped:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake_time = when
+        self._timer = self.loop.call_at(when, _tick, weakref.ref(self))
+
+    def claim(self) -> bool:
+        """One connection out of the budget."""
+        return self.settings.budget.claim(self)
+
+    def unclaim(self) -> None:
+        """One connection back to the budget."""
+        self.settings.budget.unclaim(self)
+
+    # -- other loops -------------------------------------------------------------------
+
+    def yield_soon(self) -> None:
+        """Another loop or pool has not got its share: give a connection up."""
+        self._from_outside(self._yield)
+
+    def retry_soon(self) -> None:
+        """Another loop or pool has given a connection up."""
+        self._from_outside(self._consider)
+
+    def _from_outside(self, callback: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            pass  # the loop is closed: nobody is left who could want anything
+
+    def _yield(self) -> None:
+        pool = self.pool
+        if self.is_stopped or pool.yield_one():
+            return
+        if self.settings.budget.is_over_share(self):
+            pool.surplus = 1
+
+    def _consider(self) -> None:
+        if not self.is_stopped:
+            self.pool.consider_opening(self.loop.time())
+
+    # -- housekeeping ------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Whatever is due: time-outs, old and idle connections, checks, leaks."""
+        now = self.loop.time()
+        self._wake_time = math.inf
+        next_time = self.pool.expire(now, self._time_out)
+        self.pool.sweep(now)
+        interval = self.settings.check_interval
+        if interval != math.inf:
+            for slot in self.pool.due_for_check(now, interval):
+                self._start(self._check(slot))
+        if self.settings.leak_threshold != math.inf:
+            self._report_leaks(now)
+        if not any(self.pool.waiting):
+            self.settings.budget.forget_hunger(self)
+        self.wake_at(min(next_time, now + self.settings.pause))
+
+    def _time_out(self, ticket: Ticket) -> Exception:
+        pool = self.pool
+        waited = self.loop.time() - ticket.since
+        error = PoolTimeoutError(
+            f"no connection became free within {waited:.3g} s: {len(pool.slots)} of "
+            f"{pool.limits.max_size} open, {pool.opening} being opened, "
+            f"{sum(1 for _ in pool.waiting)} calls waiting",
+            detail=f"held by {self._describe_holders()}",
+            hint="hold connections for a shorter time, or raise max_size",
+        )
+        error.__cause__ = pool.last_failure
+        return error
+
+    def _describe_holders(self) -> str:
+        held = self.holders()
+        shown = "; ".join(map(str, held[:10])) or "nobody"
+        more = len(held) - 10
+        return f"{shown}; and {more} more" if more > 0 else shown
+
+    def holders(self) -> list[Holder]:
+        """Who holds connections, the longest first."""
+        now = self.loop.time()
+        leases = [slot.lease for slot in list(self.pool.slots)]
+        held = [lease.holder(now) for lease in leases if lease is not None]
+        return sorted(held, key=lambda holder: -holder.seconds)
+
+    def _report_leaks(self, now: float) -> None:
+        for slot in self.pool.slots:
+            lease = slot.lease
+            if lease is None or lease.is_reported:
+                continue
+            if now - lease.since >= self.settings.leak_threshold:
+                lease.is_reported = True
+                self.pool.counts.leaks += 1
+                holder = lease.holder(now)
+                log.warning(
+                    "a connection seems to have leaked, it is held by %s; acquired at\n"
+                    "%s",
+                    holder,
+                    "\n".join(holder.stack),
+                )
+
+    async def _check(self, slot: Slot) -> None:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                await start_sync(slot.connection._session)
+        except Exception:
+            self.pool.checked(slot, False, self.loop.time())
+        else:
+            self.pool.checked(slot, True, self.loop.time())
+
+    # -- the end -----------------------------------------------------------------------
+
+    async def close(self, is_fast: bool) -> None:
+        """Close everything: what is idle at once, what is used when it is given back.
+
+        Args:
+            is_fast: do not wait for who uses a connection.
+        """
+        pool = self.pool
+        pool.is_closing = True
+        for task in list(self._openers):
+            task.cancel()
+        pool.fail_waiting(lambda: InterfaceError("pool is closing"))
+        pool.flush("all" if is_fast else "idle")
+        for slot in list(pool.settling):
+            pool.discard(slot)
+        self._drained = asyncio.Event()
+        while pool.slots or self._tasks - {asyncio.current_task()}:
+            self._drained.clear()
+            await self._drained.wait()
+        self.stop()
+
+    def reopen(self) -> None:
+        """The close was called off."""
+        self.pool.is_closing = False
+        self._drained = None
+        self._consider()
+
+    def terminate(self) -> None:
+        """End everything now, without a word to the server."""
+        pool = self.pool
+        pool.is_closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        pool.fail_waiting(lambda: InterfaceError("pool is closing"))
+        for slot in list(pool.slots):
+            pool.lost(slot)
+            slot.connection._session.terminate()
+        self.stop()
+
+    def stop(self) -> None:
+        """Nothing is left to do."""
+        self.is_stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.settings.budget.leave(self)
+
+    def _see_drained(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._see_drained()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.loop.call_exception_handler(
+                {
+                    "message": "a background task of a pool failed",
+                    "exception": error,
+                    "task": task,
+                }
+            )
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether connecting once more cannot help, such as with a wrong password."""
+    return not isinstance(error, OSError) and kind_of(error) in ("permanent", "client")
+
+
+def _tick(ref: weakref.ref[PoolPart]) -> None:
+    part = ref()
+    if part is not None:
+        part.tick()

@@ -1,0 +1,780 @@
+"""The pool that users hold.
+
+Owns: `create_pool`, `Pool` and `PoolStats`: asyncpg's pool, and what it lacks.
+Layer L5. Imports everything below and the pool's other modules.
+
+Where what is
+    `_looppool` decides, `_poolpart` does it for one event loop, `_lease` is a
+    connection in somebody's hands, `_budget` counts connections for all loops and
+    pools, `_poolsettings` reads the arguments.
+
+Rules
+- A single query is one coroutine. When a connection is idle it has one await, for the
+  answer: taking and giving back are plain calls.
+- Every event loop that uses the pool gets a part of its own on first use. What belongs
+  to one part is touched in its loop only.
+- A pool is used after `await` or in `async with`, and never after it was closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import threading
+import warnings
+from asyncio import get_running_loop
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
+
+from chopin._lease import Holder, lease_of
+from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query, start_script
+from chopin._poolpart import PoolPart
+from chopin._poolsettings import PoolOptions, PoolSettings
+from chopin._poolstats import PoolStats
+from chopin._rows import Record
+from chopin._slots import Counts, Read
+from chopin.connection import Connection
+from chopin.exceptions import (
+    InterfaceError,
+    PoolDisabledError,
+    PoolError,
+    PostgresError,
+)
+from chopin.retry import Retry
+
+if TYPE_CHECKING:
+    from chopin.transaction import Isolation
+
+T = TypeVar("T")
+
+_log = logging.getLogger("chopin.pool")
+
+# A text that may hold several statements shares its connection with nobody.
+_SCRIPT = Read(False)
+
+
+class _State(enum.Enum):
+    """Where a pool is in its life; the words stand in messages."""
+
+    NEW = "not initialized"
+    OPENING = "being initialized in another task"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class PoolAcquireContext:
+    """What `acquire` returns: await it, or use it in `async with`."""
+
+    __slots__ = ("_connection", "_pool", "_timeout")
+
+    def __init__(self, pool: Pool, timeout: float | None) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._connection: Connection | None = None
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        return self._pool._acquire(self._timeout).__await__()
+
+    async def __aenter__(self) -> Connection:
+        if self._connection is not None:
+            raise InterfaceError("a connection is already acquired")
+        self._connection = await self._pool._acquire(self._timeout)
+        return self._connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.release(connection)
+
+
+class Pool:
+    """Connections to one database, for any number of tasks and event loops.
+
+    Made by `create_pool`, which describes the arguments.
+
+    Example:
+        >>> async with chopin.create_pool("postgresql:///app") as pool:
+        ...     rows = await pool.fetch("SELECT id FROM users WHERE age > $1", 30)
+        ...     async with pool.acquire() as conn:
+        ...         await conn.execute("SET search_path TO reports")
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_closing",
+        "_is_disabled",
+        "_live",
+        "_lock",
+        "_parts",
+        "_past",
+        "_settings",
+        "_state",
+    )
+
+    def __init__(self, dsn: str | None = None, **options: Unpack[PoolOptions]) -> None:
+        self._settings = PoolSettings(dsn, **options)
+        self._state = _State.NEW
+        self._is_disabled = False
+        self._parts: dict[asyncio.AbstractEventLoop, PoolPart] = {}
+        # the same while the pool may be used: the one lookup of a single query
+        self._live: dict[asyncio.AbstractEventLoop, PoolPart] = {}
+        self._past = Counts()
+        self._lock = threading.Lock()
+        self._closing: asyncio.Task[Any] | None = None
+
+    def __class_getitem__(cls, _: Any) -> type[Pool]:
+        return cls
+
+    def __repr__(self) -> str:
+        return (
+            f"<chopin.Pool {self._state.value}, {self.get_size()} of "
+            f"{self.get_max_size()} connections>"
+        )
+
+    # -- the beginning -----------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._initialize().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self._initialize()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._state is not _State.CLOSED:
+            await self.close()
+
+    async def _initialize(self) -> Self:
+        if self._state is _State.OPEN:
+            return self
+        if self._state is not _State.NEW:
+            raise PoolError(f"pool is {self._state.value}")
+        self._state = _State.OPENING
+        part = PoolPart(self._settings, get_running_loop())
+        self._parts[part.loop] = part
+        try:
+            await part.open_first(self._settings.init_size)
+        except BaseException:
+            part.terminate()
+            self._parts.clear()
+            self._state = _State.NEW
+            raise
+        part.tick()
+        self._state = _State.OPEN
+        self._live = dict(self._parts)
+        return self
+
+    def _part(self) -> PoolPart:
+        """This event loop's part, where `_live` has none: made, or an error."""
+        if self._state is not _State.OPEN:
+            text = f"pool is {self._state.value}"
+            if self._state is _State.OPENING:
+                text += (
+                    ", but not yet ready: likely there is a race between creating a "
+                    "pool and using it"
+                )
+            raise PoolError(text)
+        if self._is_disabled:
+            raise PoolDisabledError(
+                "pool is disabled", hint="enable() makes it serve again"
+            )
+        loop = get_running_loop()
+        with self._lock:
+            for other in [other for other in self._parts if other.is_closed()]:
+                self._bury(other)
+            part = self._parts.get(loop)
+            if part is None:
+                part = PoolPart(self._settings, loop)
+            # replaced, not changed: other threads may be reading
+            self._parts = {**self._parts, loop: part}
+            self._live = dict(self._parts)
+        part.tick()
+        return part
+
+    def _bury(self, loop: asyncio.AbstractEventLoop) -> None:
+        """An event loop was closed with its connections open: they are gone."""
+        part = self._parts[loop]
+        self._parts = {key: p for key, p in self._parts.items() if key is not loop}
+        for _ in list(part.pool.slots):
+            part.unclaim()
+        self._past.add(part.pool.counts)
+        self._settings.budget.leave(part)
+
+    def __del__(self) -> None:
+        parts = [
+            part for part in getattr(self, "_parts", {}).values() if part.pool.size
+        ]
+        if not parts or self._state is _State.CLOSED:
+            return
+        for part in parts:
+            if not part.loop.is_closed():
+                part.loop.call_soon_threadsafe(part.terminate)
+        warnings.warn(
+            f"unclosed pool {self!r}; close it with 'await pool.close()' or use "
+            "'async with'",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+
+    # -- single queries ----------------------------------------------------------------
+
+    def fetch(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> Coroutine[Any, Any, list[Record]]:
+        """Run a query on some connection and return its rows; see `Connection.fetch`.
+
+        A plain read that is known to be fast may share a connection with others when
+        none is idle.
+
+        Args:
+            query: one SQL statement.
+            args: its arguments.
+            timeout: seconds for everything, waiting for a connection included.
+            record_class: of the rows.
+
+        Raises:
+            PoolTimeoutError: no connection became free in time.
+
+        Example:
+            >>> rows = await pool.fetch("SELECT * FROM users WHERE age > $1", 30)
+        """
+        return self._single(ROWS, 0, query, args, timeout, record_class)
+
+    def fetchrow(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> Coroutine[Any, Any, Record | None]:
+        """Run a query and return its first row; see `Connection.fetchrow`, `fetch`.
+
+        Example:
+            >>> user = await pool.fetchrow("SELECT * FROM users WHERE id = $1", 7)
+        """
+        return self._single(ROW, 0, query, args, timeout, record_class)
+
+    def fetchval(
+        self,
+        query: str,
+        *args: Any,
+        column: int | str = 0,
+        timeout: float | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a query and return one value; see `Connection.fetchval` and `fetch`.
+
+        Example:
+            >>> total = await pool.fetchval("SELECT count(*) FROM users")
+        """
+        if type(column) is int and column >= 0:
+            return self._single(VALUE, column, query, args, timeout, None)
+        return self._column(column, query, args, timeout)
+
+    def execute(
+        self, query: str, *args: Any, timeout: float | None = None
+    ) -> Coroutine[Any, Any, str]:
+        """Run SQL and return its command tag; see `Connection.execute` and `fetch`.
+
+        Example:
+            >>> await pool.execute("UPDATE users SET seen = now() WHERE id = $1", 7)
+            'UPDATE 1'
+        """
+        return self._single(STATUS, 0, query, args, timeout, None)
+
+    async def executemany(
+        self,
+        command: str,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Run a statement for each sequence of arguments: all of them or none.
+
+        See `Connection.executemany`.
+
+        Example:
+            >>> await pool.executemany("INSERT INTO t VALUES ($1)", [(1,), (2,)])
+        """
+        async with asyncio.timeout(timeout), self.acquire() as connection:
+            await connection.executemany(command, args)
+
+    async def fetchmany(
+        self,
+        query: str,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> list[Record]:
+        """Run a query for each sequence of arguments and return all their rows.
+
+        See `Connection.fetchmany`.
+
+        Example:
+            >>> rows = await pool.fetchmany(
+            ...     "INSERT INTO t VALUES ($1) RETURNING id", [(1,), (2,)])
+        """
+        async with asyncio.timeout(timeout), self.acquire() as connection:
+            return await connection.fetchmany(query, args, record_class=record_class)
+
+    async def _single(
+        self,
+        want: int,
+        column: int,
+        query: str,
+        args: tuple[Any, ...],
+        timeout: float | None,
+        record_class: type[Record] | None,
+    ) -> Any:
+        """The way of every single query.
+
+        With an idle connection and a cached statement it has one await.
+        """
+        part = self._live.get(get_running_loop()) or self._part()
+        settings, pool = part.settings, part.pool
+        if not settings.is_plain:
+            return await self._on_handle(
+                want, column, query, args, timeout, record_class
+            )
+        is_script = want == STATUS and not args
+        read = _SCRIPT if is_script else (pool.reads.get(query) or pool.known(query))
+        began = now = pool.clock()
+        slot = pool.take_single(read, now)
+        if slot is None or now - slot.checked > settings.limits.check_after:
+            slot, began = await part.wait_single(read, slot, timeout)
+            if timeout is not None:
+                timeout -= pool.clock() - now
+        connection: Connection = slot.connection
+        if timeout is None:
+            timeout = connection._command_timeout
+        op: Any = None
+        try:
+            if record_class is None and not connection._observers.query:
+                session: Any = slot.session
+                if is_script:
+                    op = start_script(session, query, timeout)
+                else:
+                    op = start_query(session, query, args, want, column, timeout, None)
+            if op is None:
+                return await connection._run(
+                    want, column, query, args, timeout, record_class
+                )
+            return await op
+        except PostgresError as error:
+            if op is None:
+                raise
+            return await connection._retry(
+                error, op, want, column, query, args, timeout
+            )
+        finally:
+            pool.give_single(slot, read, began, pool.clock())
+
+    async def _column(
+        self,
+        column: int | str,
+        query: str,
+        args: tuple[Any, ...],
+        timeout: float | None,
+    ) -> Any:
+        row = await self._single(ROW, 0, query, args, timeout, None)
+        return None if row is None else row[column]
+
+    async def _on_handle(
+        self,
+        want: int,
+        column: int,
+        query: str,
+        args: tuple[Any, ...],
+        timeout: float | None,
+        record_class: type[Record] | None,
+    ) -> Any:
+        """A single query where the user's hooks or his connection class have a say."""
+        async with asyncio.timeout(timeout), self.acquire() as connection:
+            if want == ROWS:
+                return await connection.fetch(query, *args, record_class=record_class)
+            if want == ROW:
+                return await connection.fetchrow(
+                    query, *args, record_class=record_class
+                )
+            if want == VALUE:
+                return await connection.fetchval(query, *args, column=column)
+            return await connection.execute(query, *args)
+
+    # -- connections -------------------------------------------------------------------
+
+    def acquire(self, *, timeout: float | None = None) -> PoolAcquireContext:
+        """A connection of one's own, to be used in `async with` or to be awaited.
+
+        Args:
+            timeout: seconds to wait for one; the pool's `acquire_timeout` if None.
+
+        Raises:
+            PoolTimeoutError: none became free in time; the message names the holders.
+            PoolDeadlockError: none ever will, because all are held by tasks that wait.
+
+        Example:
+            >>> async with pool.acquire() as conn:
+            ...     async with conn.transaction():
+            ...         await conn.execute("INSERT INTO t VALUES (1)")
+        """
+        return PoolAcquireContext(self, timeout)
+
+    async def _acquire(self, timeout: float | None) -> Connection:
+        part = self._live.get(get_running_loop()) or self._part()
+        return await part.acquire(timeout)
+
+    async def release(
+        self, connection: Connection, *, timeout: float | None = None
+    ) -> None:
+        """Give a connection back; it cannot be used any more.
+
+        An open transaction is rolled back. What may have been left in the session is
+        reset ahead of whatever is sent on it next; nothing waits for that. Releasing it
+        twice is no error.
+
+        Args:
+            connection: from `acquire` of this pool.
+            timeout: seconds for the pool's `reset` function.
+
+        Raises:
+            InterfaceError: it is not a connection of this pool.
+        """
+        lease = lease_of(connection)
+        if lease is None or lease.part.settings is not self._settings:
+            raise InterfaceError(
+                f"Pool.release() received invalid connection: {connection!r} is not a "
+                "member of this pool"
+            )
+        if connection._is_released:
+            return
+        part = lease.part
+        slot = part.release(connection)
+        if self._settings.reset_hook is not None:
+            await part.run_reset_hook(slot, timeout)
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        *,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Connection]:
+        """A connection with a transaction block open on it.
+
+        Args:
+            isolation: as for `Connection.transaction`.
+            readonly: as for `Connection.transaction`.
+            deferrable: as for `Connection.transaction`.
+            timeout: seconds to wait for a connection.
+
+        Example:
+            >>> async with pool.transaction() as conn:
+            ...     await conn.execute("UPDATE accounts SET balance = balance - 1")
+        """
+        async with (
+            self.acquire(timeout=timeout) as connection,
+            connection.transaction(
+                isolation=isolation, readonly=readonly, deferrable=deferrable
+            ),
+        ):
+            yield connection
+
+    async def run_in_transaction(
+        self,
+        function: Callable[..., Awaitable[T]],
+        *args: Any,
+        retry: Retry | int | None = None,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+        timeout: float | None = None,
+    ) -> T:
+        """Call a coroutine function in a transaction; again, if the server asks for it.
+
+        The function is called once more when the transaction was rolled back for a
+        reason that may have passed: a serialization failure, a deadlock, a connection
+        that was lost before COMMIT. It is not when nobody can say whether it was
+        committed, unless `retry` says that this does no harm.
+
+        Args:
+            function: called with the connection and `args`; has no other effects than
+                those of the transaction.
+            args: for the function.
+            retry: how often and how fast: a `Retry`, a number of attempts, or None for
+                `Retry()`.
+            isolation: as for `Connection.transaction`.
+            readonly: as for `Connection.transaction`.
+            deferrable: as for `Connection.transaction`.
+            timeout: seconds to wait for a connection, each time.
+
+        Returns:
+            What the function returns.
+
+        Example:
+            >>> async def book(conn, seat):
+            ...     await conn.execute("UPDATE seats SET guest = 7 WHERE id = $1", seat)
+            >>> await pool.run_in_transaction(book, 12, isolation="serializable")
+        """
+
+        async def attempt() -> T:
+            async with self.transaction(
+                isolation=isolation,
+                readonly=readonly,
+                deferrable=deferrable,
+                timeout=timeout,
+            ) as connection:
+                return await function(connection, *args)
+
+        return await Retry.of(retry).run(attempt)
+
+    # -- operations --------------------------------------------------------------------
+
+    def get_size(self) -> int:
+        """The number of connections, all event loops together."""
+        return sum(len(part.pool.slots) for part in self._all_parts())
+
+    def get_idle_size(self) -> int:
+        """The number of connections that nobody uses."""
+        return sum(len(part.pool.idle) for part in self._all_parts())
+
+    def get_min_size(self) -> int:
+        """The number of connections that are kept in each event loop."""
+        return self._settings.limits.min_size
+
+    def get_max_size(self) -> int:
+        """The number of connections that there may be."""
+        return self._settings.budget.max_size
+
+    def get_init_size(self) -> int:
+        """The number of connections that are opened at first."""
+        return self._settings.init_size
+
+    def is_closing(self) -> bool:
+        """Whether the pool is being closed or has been."""
+        return self._state in (_State.CLOSING, _State.CLOSED)
+
+    def stats(self) -> PoolStats:
+        """What the pool is doing, and what it has done.
+
+        Example:
+            >>> pool.stats().waiting
+            0
+        """
+        pools = [part.pool for part in self._all_parts()]
+        return PoolStats.of(pools, self._past, self.get_min_size(), self.get_max_size())
+
+    def holders(self) -> list[Holder]:
+        """Who holds connections of this pool, the longest first.
+
+        Example:
+            >>> for holder in pool.holders():
+            ...     print(holder)
+        """
+        held = [holder for part in self._all_parts() for holder in part.holders()]
+        return sorted(held, key=lambda holder: -holder.seconds)
+
+    def set_connect_args(self, dsn: str | None = None, **options: Any) -> None:
+        """Connect differently from now on; open connections stay as they are.
+
+        Args:
+            dsn: as for `chopin.connect`.
+            options: as for `chopin.connect`.
+        """
+        self._settings.set_connect_args(dsn, options)
+
+    def resize(self, max_size: int, min_size: int | None = None) -> None:
+        """Change how many connections there may be; what is too much goes when free.
+
+        Args:
+            max_size: at most, in all event loops together.
+            min_size: at least, in each; None to leave it.
+        """
+        self._settings.resize(max_size, min_size)
+        self._in_each_loop(lambda part: part.tick())
+
+    async def expire_connections(self) -> None:
+        """Replace every connection: idle ones now, the others once they are free."""
+        await self.flush("gracefully")
+
+    async def flush(self, which: Literal["idle", "gracefully", "all"] = "idle") -> None:
+        """Close connections; new ones are opened as they are needed.
+
+        Args:
+            which: "idle" closes those that nobody uses, "gracefully" the others too
+                once they are free, "all" all of them at once, and what runs on them
+                fails.
+        """
+        if which not in ("idle", "gracefully", "all"):
+            raise ValueError(
+                f'which is expected to be "idle", "gracefully" or "all", got {which!r}'
+            )
+        self._in_each_loop(lambda part: part.pool.flush(which))
+
+    def disable(self) -> None:
+        """Refuse new work with PoolDisabledError; what is running goes on."""
+        self._is_disabled = True
+        self._live = {}
+
+    def enable(self) -> None:
+        """Undo `disable`."""
+        self._is_disabled = False
+        if self._state is _State.OPEN:
+            self._live = dict(self._parts)
+
+    def _all_parts(self) -> list[PoolPart]:
+        return list(self._parts.values())
+
+    def _in_each_loop(self, action: Callable[[PoolPart], Any]) -> None:
+        """Do something with each part, in its own loop."""
+        try:
+            here = get_running_loop()
+        except RuntimeError:
+            here = None
+        for part in self._all_parts():
+            if part.loop is here:
+                action(part)
+            elif not part.loop.is_closed():
+                part.loop.call_soon_threadsafe(action, part)
+
+    # -- the end -----------------------------------------------------------------------
+
+    async def close(
+        self,
+        mode: Literal["gracefully", "fast"] = "gracefully",
+        timeout: float | None = None,
+    ) -> None:
+        """Close the pool and all its connections, in all event loops.
+
+        Args:
+            mode: "gracefully" waits until connections in use are given back, "fast"
+                closes them at once.
+            timeout: seconds after which the pool is terminated and TimeoutError raised.
+
+        Raises:
+            InterfaceError: `cancel_close` was called meanwhile.
+            TimeoutError: it took longer.
+        """
+        if mode not in ("gracefully", "fast"):
+            raise ValueError(
+                f'mode is expected to be "gracefully" or "fast", got {mode!r}'
+            )
+        if self._state in (_State.NEW, _State.CLOSED):
+            self._state = _State.CLOSED
+            return
+        if self._state is _State.OPENING:
+            raise PoolError(f"pool is {self._state.value}")
+        self._state = _State.CLOSING
+        self._live = {}
+        self._closing = asyncio.ensure_future(self._close_parts(mode == "fast"))
+        try:
+            async with asyncio.timeout(timeout):
+                await _warn_when_slow(self._closing, self.holders)
+        except asyncio.CancelledError:
+            if self._state is _State.OPEN:
+                raise InterfaceError("the pool's close was called off") from None
+            self.terminate()
+            raise
+        except BaseException:
+            self.terminate()
+            raise
+        self._state = _State.CLOSED
+
+    async def _close_parts(self, is_fast: bool) -> None:
+        here = get_running_loop()
+        ends: list[Awaitable[None]] = []
+        for part in self._all_parts():
+            if part.loop is here:
+                ends.append(part.close(is_fast))
+            elif part.loop.is_running():
+                ends.append(
+                    asyncio.wrap_future(
+                        asyncio.run_coroutine_threadsafe(part.close(is_fast), part.loop)
+                    )
+                )
+            elif not part.loop.is_closed():
+                part.terminate()
+        await asyncio.gather(*ends)
+
+    def cancel_close(self) -> None:
+        """Call a graceful `close` off that is still waiting: the pool serves again.
+
+        The `close` raises InterfaceError. Nothing happens when none is waiting.
+        """
+        if self._state is not _State.CLOSING or self._closing is None:
+            return
+        self._state = _State.OPEN
+        self._closing.cancel()
+        self._in_each_loop(PoolPart.reopen)
+        if not self._is_disabled:
+            self._live = dict(self._parts)
+
+    def terminate(self) -> None:
+        """Close all connections at once, without a word to the server."""
+        if self._state is _State.CLOSED:
+            return
+        self._state = _State.CLOSED
+        self._live = {}
+        self._in_each_loop(PoolPart.terminate)
+
+
+async def _warn_when_slow(
+    closing: asyncio.Task[Any], holders: Callable[[], list[Holder]]
+) -> None:
+    """Wait for the end of a close; say once who holds it up."""
+    done, _ = await asyncio.wait([closing], timeout=60)
+    if not done:
+        shown = "; ".join(map(str, holders())) or "nobody"
+        _log.warning(
+            "Pool.close() is taking over 60 seconds to complete. Connections are held "
+            "by %s",
+            shown,
+        )
+    await closing
+
+
+def create_pool(dsn: str | None = None, **options: Unpack[PoolOptions]) -> Pool:
+    """Make a pool of connections; `await` it or use it in `async with`.
+
+    Args:
+        dsn: as for `chopin.connect`.
+        options: those of `PoolOptions`, which describes them, and of `chopin.connect`.
+
+    Raises:
+        ValueError, TypeError, InterfaceError: an argument cannot be meant; its name is
+            in the message.
+        ClientConfigurationError: an option of `chopin.connect` cannot be meant.
+
+    Example:
+        >>> async with chopin.create_pool("postgresql:///app", max_size=20) as pool:
+        ...     await pool.fetchval("SELECT 1")
+        1
+    """
+    return Pool(dsn, **options)
