@@ -27,7 +27,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -62,8 +61,8 @@ log = logging.getLogger("chopin.runtime")
 HANDLED = (*STOPPING, signal.SIGCHLD)
 #: How much longer than its parent a worker process waits before it ends by force.
 SELF_KILL_DELAY_S = 1.0
-#: Characters that a worker process leaves of its traceback: a pipe takes them unread,
-#: and cuts what it does not take.
+#: Characters that a worker process leaves of its traceback: so many a pipe takes while
+#: nobody reads, and what it does not take is lost.
 TRACE_LIMIT = 16_000
 #: What a worker process says first, so that one that never came so far is known.
 BEGUN = b"+"
@@ -108,11 +107,17 @@ def _handled(
 
 
 @contextlib.contextmanager
-def _blocked() -> Iterator[None]:
-    """No handled signal comes to this process or to one that is started inside."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+def _blocked() -> Iterator[set[int]]:
+    """No signal comes to this process or one that is started inside; the mask before.
+
+    So no handler of the program's own can raise in the middle either.
+    """
+    before = {
+        int(number)
+        for number in signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    }
     try:
-        yield
+        yield before
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -190,6 +195,8 @@ def start_method(threads: int, platform: str) -> Method:
 
 def _check_importable(job: Job, threads: int) -> None:
     """Refuse at once what a fresh interpreter could not be handed."""
+    import pickle
+
     main = sys.modules["__main__"]
     script = getattr(main, "__file__", None)
     try:
@@ -218,6 +225,7 @@ def work_in_process(
     life_line: Connection,
     report: Connection,
     grace: float,
+    mask: set[int],
     of_parent: tuple[_Closable, ...],
 ) -> None:
     """What a worker process runs.
@@ -229,6 +237,7 @@ def work_in_process(
         life_line: ends when it is to stop.
         report: where it says how it ended.
         grace: seconds that it has for stopping.
+        mask: the signals that are to be blocked; up to here all are.
         of_parent: what a fork has of its parent's and must let go.
     """
     signal.set_wakeup_fd(-1)
@@ -238,7 +247,7 @@ def work_in_process(
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, _leave_it)
     signal.signal(signal.SIGTERM, lambda number, frame: switch.turn_off())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # A thread, since a loop that is blocked would not see the parent's death.
     threading.Thread(
         target=_hold_on_to,
@@ -246,12 +255,13 @@ def work_in_process(
         name="chopin-life-line",
         daemon=True,
     ).start()
-    os.write(report.fileno(), BEGUN)
+    os.set_blocking(report.fileno(), False)
+    with contextlib.suppress(OSError):  # of a parent that is dead
+        os.write(report.fileno(), BEGUN)
     outcome = run_job(job, index, restarts, switch)
     text = f"{outcome.end.name}\n{outcome.detail}\n{outcome.trace[-TRACE_LIMIT:]}"
-    os.set_blocking(report.fileno(), False)
     with contextlib.suppress(OSError):
-        os.write(report.fileno(), text.encode("ascii", "backslashreplace"))
+        os.write(report.fileno(), text.encode(errors="backslashreplace"))
     if outcome.end in (End.FAILED, End.DIED):
         sys.exit(1)
 
@@ -280,7 +290,9 @@ class _Child:
             said = b""
         self.close()
         if len(said) > len(BEGUN):
-            end, detail, trace = said[len(BEGUN) :].decode().split("\n", 2)
+            end, detail, trace = (
+                said[len(BEGUN) :].decode(errors="replace").split("\n", 2)
+            )
             return Outcome(End[end], detail, trace)
         if code < 0:
             return Outcome(End.DIED, f"killed by {_name_of(-code)}")
@@ -306,7 +318,7 @@ class Processes:
     """
 
     def __init__(self, job: Job, grace: float, signals: WakeUp) -> None:
-        # not needed by those who never run more than one worker, and large
+        # large, and not needed by those who never run more than one worker
         from multiprocessing import get_context
 
         threads = thread_count()
@@ -329,28 +341,27 @@ class Processes:
         report, reporter = self._context.Pipe(duplex=False)
         of_parent: tuple[_Closable, ...] = ()
         if self._method == "fork":
-            siblings = (child.report for child in self._children.values())
-            of_parent = (self._signals, self._life, report, *siblings)
-        process: BaseProcess = self._context.Process(
-            target=work_in_process,
-            args=(
-                self._job, index, restarts, self._life_line, reporter, self._grace,
-                of_parent,
-            ),
-            name=f"chopin-worker-{index}",
-        )  # fmt: skip
+            of_parent = (self._signals, self._life, report)
         try:
-            with _blocked(), warnings.catch_warnings():
+            with _blocked() as mask, warnings.catch_warnings():
+                process: BaseProcess = self._context.Process(
+                    target=work_in_process,
+                    args=(
+                        self._job, index, restarts, self._life_line, reporter,
+                        self._grace, mask, of_parent,
+                    ),
+                    name=f"chopin-worker-{index}",
+                )  # fmt: skip
                 # Threads may have come since the method was chosen, of a log handler,
-                # say. As an error, the warning would come after the fork.
+                # say. That is as it is: not every `main` can be started another way.
                 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
                 process.start()
+                self._children[index] = _Child(process, report)
         except BaseException:
             report.close()
             raise
         finally:
             reporter.close()
-        self._children[index] = _Child(process, report)
         return f"process {process.pid}"
 
     def ended(self) -> list[tuple[int, Outcome]]:
@@ -422,11 +433,13 @@ class Threads:
         thread = threading.Thread(
             target=work, name=f"chopin-worker-{index}", daemon=True
         )
+        # before the start, in which a signal handler of the program's own may raise
+        self._threads[index] = _Thread(thread, switch, outcomes)
         try:
             thread.start()
         except RuntimeError as error:  # Python's word for: the system gives us none
+            del self._threads[index]
             raise OSError(str(error)) from error
-        self._threads[index] = _Thread(thread, switch, outcomes)
         return thread.name
 
     def ended(self) -> list[tuple[int, Outcome]]:
@@ -451,7 +464,8 @@ class Threads:
         self.stop()
         deadline = time.monotonic() + self._grace
         for each in self._threads.values():
-            each.thread.join(max(0.0, deadline - time.monotonic()))
+            if each.thread.ident is not None:  # it was started
+                each.thread.join(max(0.0, deadline - time.monotonic()))
 
 
 # One worker

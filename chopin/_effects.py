@@ -241,7 +241,7 @@ def _effects_of(tokens: list[str]) -> int:
     explained = _explains(text)
     if explained:
         text = text[explained.end() :]
-        tokens = text.split()
+        tokens = tokens[explained[0].count(" ") :]
     elif _is_read(text) and not (
         "into" in tokens or ("for" in tokens and _locks_rows(text))
     ):

@@ -23,6 +23,7 @@ from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
+from chopin._released import RELEASED
 from chopin.connection import Connection
 from chopin.exceptions import InterfaceError
 
@@ -113,22 +114,13 @@ _OWN_FILES = __file__.rpartition("/")[0]
 
 def holds_one_of(part: PoolPart) -> bool:
     """Whether this task, or one that started it, holds a connection of `part`."""
-    return any(lease.active and lease.part is part for lease in _holding.get())
+    leases = _holding.get()
+    if not leases:
+        return False
+    return any(lease.active and lease.part is part for lease in leases)
 
 
 # -- handles -------------------------------------------------------------------------
-
-
-class Released:
-    """Stands in for the session of a handle that was released."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise InterfaceError(
-            "cannot use the connection: it has been released back to the pool"
-        )
-
-
-RELEASED: Any = Released()
 
 
 def lend(lease: Lease) -> Connection:
@@ -218,6 +210,7 @@ def _dropped(self: Any) -> None:
     lease = self._lease
     if not lease.active:
         return
+    lease.active = False
     part, loop = lease.part, self._loop
     if not loop.is_closed():
         loop.call_soon_threadsafe(part.recover, lease)

@@ -339,6 +339,7 @@ class LoopPool:
 
     def _hand_over(self, ticket: Ticket, slot: Slot, now: float) -> None:
         self.counts.waited += now - ticket.since
+        ticket.slot = slot
         ticket.set_result(slot)
 
     # -- waiting -----------------------------------------------------------------------
@@ -372,13 +373,11 @@ class LoopPool:
 
     def leave(self, ticket: Ticket, now: float) -> None:
         """The call goes away without the slot that it may have got already."""
-        if ticket.done():
-            if not ticket.cancelled() and ticket.exception() is None:
-                slot = ticket.result()
-                if ticket.read is None:
-                    self.give(slot, now)
-                else:
-                    self.give_single(slot, ticket.read, 0.0, now)
+        if ticket.slot is not None:
+            if ticket.read is None:
+                self.give(ticket.slot, now)
+            else:
+                self.give_single(ticket.slot, ticket.read, 0.0, now)
             return
         ticket.cancel()
         queue = self.reads_waiting if ticket.may_ride else self.line
@@ -398,7 +397,8 @@ class LoopPool:
         waiting = {ticket.task for ticket in self.waiting}
         waiting.add(task)
         return all(
-            slot.lease is not None and slot.lease.task in waiting for slot in self.slots
+            slot.lease is not None and slot.lease.active and slot.lease.task in waiting
+            for slot in self.slots
         )
 
     def expire(self, now: float, make_error: Callable[[Ticket], Exception]) -> float:

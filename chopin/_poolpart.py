@@ -19,6 +19,7 @@ import functools
 import logging
 import math
 import random
+import time
 import warnings
 import weakref
 from collections.abc import Coroutine
@@ -62,7 +63,9 @@ class PoolPart:
     def __init__(self, settings: PoolSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.loop = loop
-        self.pool = LoopPool(settings.limits, self, loop, loop.time, random.random)
+        # not `loop.time`, which stands still during a turn of uvloop
+        self.clock = time.monotonic
+        self.pool = LoopPool(settings.limits, self, loop, self.clock, random.random)
         self.is_stopped = False
         self._codecs = CodecMap(None)
         self._descriptions: dict[str, Description] = {}
@@ -79,7 +82,13 @@ class PoolPart:
         """When a call that begins now has waited long enough for a connection."""
         if timeout is None or timeout > self.settings.acquire_timeout:
             timeout = self.settings.acquire_timeout
-        return self.loop.time() + timeout
+        return self.clock() + timeout
+
+    def ride(self, read: Read, now: float) -> Slot | None:
+        """A busy connection that a fast read may share, or None."""
+        if not read.is_fast or self.pool.limits.depth == 1 or holds_one_of(self):
+            return None
+        return self.pool.ride(now)
 
     async def wait_single(
         self, read: Read, slot: Slot | None, timeout: float | None
@@ -96,30 +105,21 @@ class PoolPart:
         """
         pool = self.pool
         deadline = self.deadline(timeout)
-        while True:
-            now = self.loop.time()
-            began = now
-            if slot is None:
-                may_ride = (
-                    read.is_fast and pool.limits.depth > 1 and not holds_one_of(self)
-                )
-                if may_ride:
-                    slot = pool.ride(now)
-                if slot is not None:
-                    return slot, 0.0
-                slot = await self._wait(read, may_ride, now, deadline)
-                began = 0.0 if slot.singles > 1 else self.loop.time()
-                return slot, began
+        while slot is not None:
+            now = self.clock()
             if await self._is_fresh(slot, now):
-                return slot, self.loop.time()
-            slot = pool.take_single(read, self.loop.time())
+                return slot, self.clock()
+            slot = pool.take_single(read, self.clock())
+        may_ride = read.is_fast and pool.limits.depth > 1 and not holds_one_of(self)
+        slot = await self._wait(read, may_ride, self.clock(), deadline)
+        return slot, 0.0 if slot.singles > 1 else self.clock()
 
     async def acquire(self, timeout: float | None) -> Connection:
         """A connection for one user, set up as the pool's `setup` says."""
         pool = self.pool
         deadline = self.deadline(timeout)
         while True:
-            now = self.loop.time()
+            now = self.clock()
             slot = pool.take(now)
             if slot is None:
                 slot = await self._wait(None, False, now, deadline)
@@ -134,9 +134,7 @@ class PoolPart:
         handle = lend(lease)
         if self.settings.setup is not None:
             try:
-                async with asyncio.timeout_at(
-                    None if deadline == math.inf else deadline
-                ):
+                async with asyncio.timeout(_left(deadline, self.clock())):
                     await run_hook("setup", self.settings.setup, handle)
             except BaseException:
                 self.release(handle)
@@ -149,8 +147,8 @@ class PoolPart:
     ) -> Slot:
         """Stand in line for a connection."""
         pool = self.pool
-        task = asyncio.current_task()
-        if holds_one_of(self) and pool.is_deadlocked(task):
+        task = asyncio.current_task() if holds_one_of(self) else None
+        if task is not None and pool.is_deadlocked(task):
             raise PoolDeadlockError(
                 "every connection of the pool is held by a task that waits for another "
                 f"one: {self._describe_holders()}",
@@ -160,7 +158,7 @@ class PoolPart:
         try:
             slot: Slot = await ticket
         except BaseException:
-            pool.leave(ticket, self.loop.time())
+            pool.leave(ticket, self.clock())
             raise
         if slot.state is GONE:
             # it was closed in the turn in which it was handed over
@@ -181,7 +179,7 @@ class PoolPart:
             self.pool.counts.validations_failed += 1
             self.pool.discard(slot)
             return False
-        slot.checked = self.loop.time()
+        slot.checked = self.clock()
         return True
 
     def release(self, handle: Connection) -> Slot:
@@ -192,13 +190,16 @@ class PoolPart:
         if lease.is_reported:
             log.warning(
                 "a connection that seemed to have leaked was released: %s",
-                lease.holder(self.loop.time()),
+                lease.holder(self.clock()),
             )
         lease.end()
         if handle._observers.log:
             self._forget_listeners(handle)
-        is_in_block = handle._top_xact is not None or session.transaction_status != "I"
-        if is_in_block and session.is_open:
+        if session.is_open and (
+            handle._top_xact is not None
+            # not one that is being rolled back already
+            or (session.transaction_status != "I" and not session.restoring)
+        ):
             handle._report_open_transaction()
         take_back(handle)
         if session.in_flight:
@@ -208,7 +209,7 @@ class PoolPart:
         elif settings.reset_policy == "never":
             session.dirty = False
         if settings.reset_hook is None:
-            self.pool.give(slot, self.loop.time())
+            self.pool.give(slot, self.clock())
         return slot
 
     @staticmethod
@@ -237,11 +238,11 @@ class PoolPart:
         except BaseException:
             self.pool.discard(slot)
             raise
-        self.pool.give(slot, self.loop.time())
+        self.pool.give(slot, self.clock())
 
     def recover(self, lease: Lease) -> None:
         """A handle was dropped without being released: take its connection back."""
-        if not lease.active:
+        if lease.slot.lease is not lease:
             return
         lease.end()
         own = lease.slot.connection
@@ -250,7 +251,7 @@ class PoolPart:
         own._session.dirty = True
         if own._session.in_flight:
             own._session.drop_all("the connection was dropped")
-        self.pool.give(lease.slot, self.loop.time())
+        self.pool.give(lease.slot, self.clock())
 
     # -- what LoopPool asks for --------------------------------------------------------
 
@@ -267,9 +268,9 @@ class PoolPart:
             self.pool.open_cancelled()
             raise
         except Exception as error:
-            self.pool.open_failed(error, _is_final(error), self.loop.time())
+            self.pool.open_failed(error, _is_final(error), self.clock())
         else:
-            self.pool.opened(slot, self.loop.time())
+            self.pool.opened(slot, self.clock())
 
     async def open_first(self, count: int) -> None:
         """Open connections and wait for them; raises what the first failure is."""
@@ -281,21 +282,25 @@ class PoolPart:
             except BaseException:
                 pool.open_cancelled()
                 raise
-            pool.opened(slot, self.loop.time())
+            pool.opened(slot, self.clock())
 
-        for batch in (min(count, 1), count - 1):
-            claimed = 0
-            while claimed < batch and pool.size < pool.limits.max_size:
-                if not self.claim():
-                    break
-                pool.opening += 1
-                claimed += 1
-            results = await asyncio.gather(
-                *(one() for _ in range(claimed)), return_exceptions=True
-            )
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result
+        while pool.opening < min(count, pool.limits.max_size) and self.claim():
+            pool.opening += 1
+        rest = pool.opening - 1
+        if rest < 0:
+            return
+        try:
+            await one()  # the others need not fail as well
+        except BaseException:
+            for _ in range(rest):
+                pool.open_cancelled()
+            raise
+        results = await asyncio.gather(
+            *(one() for _ in range(rest)), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _connect(self) -> Slot:
         """A new connection that `init` has seen."""
@@ -336,7 +341,7 @@ class PoolPart:
         except BaseException:
             session.terminate()
             raise
-        now = self.loop.time()
+        now = self.clock()
         lifetime = settings.limits.max_lifetime * (1 - 0.05 * random.random())
         slot = Slot(session, connection, now, now + lifetime)
         session.on_restored = functools.partial(self._settled, weakref.ref(slot))
@@ -357,7 +362,7 @@ class PoolPart:
     def _settled(self, ref: weakref.ref[Slot]) -> None:
         slot = ref()
         if slot is not None:
-            self.pool.settled(slot, self.loop.time())
+            self.pool.settled(slot, self.clock())
 
     def _closed(self, ref: weakref.ref[Slot], _: object) -> None:
         slot = ref()
@@ -385,7 +390,8 @@ class PoolPart:
         if self._timer is not None:
             self._timer.cancel()
         self._wake_time = when
-        self._timer = self.loop.call_at(when, _tick, weakref.ref(self))
+        delay = max(when - self.clock(), 0.0)
+        self._timer = self.loop.call_later(delay, _tick, weakref.ref(self))
 
     def claim(self) -> bool:
         """One connection out of the budget."""
@@ -420,13 +426,13 @@ class PoolPart:
 
     def _consider(self) -> None:
         if not self.is_stopped:
-            self.pool.consider_opening(self.loop.time())
+            self.pool.consider_opening(self.clock())
 
     # -- housekeeping ------------------------------------------------------------------
 
     def tick(self) -> None:
         """Whatever is due: time-outs, old and idle connections, checks, leaks."""
-        now = self.loop.time()
+        now = self.clock()
         self._wake_time = math.inf
         next_time = self.pool.expire(now, self._time_out)
         self.pool.sweep(now)
@@ -442,7 +448,7 @@ class PoolPart:
 
     def _time_out(self, ticket: Ticket) -> Exception:
         pool = self.pool
-        waited = self.loop.time() - ticket.since
+        waited = self.clock() - ticket.since
         error = PoolTimeoutError(
             f"no connection became free within {waited:.3g} s: {len(pool.slots)} of "
             f"{pool.limits.max_size} open, {pool.opening} being opened, "
@@ -461,7 +467,7 @@ class PoolPart:
 
     def holders(self) -> list[Holder]:
         """Who holds connections, the longest first."""
-        now = self.loop.time()
+        now = self.clock()
         leases = [slot.lease for slot in list(self.pool.slots)]
         held = [lease.holder(now) for lease in leases if lease is not None]
         return sorted(held, key=lambda holder: -holder.seconds)
@@ -487,9 +493,9 @@ class PoolPart:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 await start_sync(slot.connection._session)
         except Exception:
-            self.pool.checked(slot, False, self.loop.time())
+            self.pool.checked(slot, False, self.clock())
         else:
-            self.pool.checked(slot, True, self.loop.time())
+            self.pool.checked(slot, True, self.clock())
 
     # -- the end -----------------------------------------------------------------------
 
@@ -564,6 +570,11 @@ class PoolPart:
 def _is_final(error: Exception) -> bool:
     """Whether connecting once more cannot help, such as with a wrong password."""
     return not isinstance(error, OSError) and kind_of(error) in ("permanent", "client")
+
+
+def _left(deadline: float, now: float) -> float | None:
+    """The time until a deadline, as a time-out."""
+    return None if deadline == math.inf else deadline - now
 
 
 def _tick(ref: weakref.ref[PoolPart]) -> None:

@@ -127,7 +127,10 @@ class PoolSettings:
         **options: Unpack[ConnectOptions],
     ) -> None:
         _check_connection_class(connection_class)
-        check_record_class(record_class)
+        try:
+            check_record_class(record_class)
+        except InterfaceError as error:
+            raise TypeError(str(error)) from None
         if pooler not in (None, "transaction"):
             raise InterfaceError(
                 f'pooler is expected to be "transaction" or None, got {pooler!r}'
@@ -140,6 +143,15 @@ class PoolSettings:
         self.init = _hook("init", init)
         self.reset_policy, self.reset_sql, self.reset_hook = _reset(
             reset, connection_class
+        )
+        # whether single queries need nothing but the session
+        self.is_plain = (
+            setup is None
+            and self.reset_hook is None
+            and all(
+                getattr(connection_class, name) is getattr(Connection, name)
+                for name in _QUERIES
+            )
         )
         self._config: ConnectConfig | None = None
         self.set_connect_args(dsn, dict(options))
@@ -167,16 +179,15 @@ class PoolSettings:
         self.acquire_timeout = _seconds("acquire_timeout", acquire_timeout)
         self.leak_threshold = _seconds("leak_threshold", leak_threshold)
         mode, seconds = _validation(validate)
+        idle_name = "max_inactive_connection_lifetime"
         if idle_timeout is not None:
-            max_inactive_connection_lifetime = idle_timeout
+            idle_name, max_inactive_connection_lifetime = "idle_timeout", idle_timeout
         self.check_interval = seconds if mode == "background" else math.inf
         self.limits = Limits(
             min_size=min_size,
             max_size=self._of_loop(max_size),
             max_queries=_count("max_queries", max_queries, 1) or math.inf,
-            idle_timeout=_seconds(
-                "max_inactive_connection_lifetime", max_inactive_connection_lifetime
-            ),
+            idle_timeout=_seconds(idle_name, max_inactive_connection_lifetime),
             max_lifetime=_seconds("max_lifetime", max_lifetime),
             check_after={"always": -1.0, "idle": seconds}.get(mode, math.inf),
             depth=_count("pipeline_depth", pipeline_depth, 1) or 1,
@@ -202,25 +213,13 @@ class PoolSettings:
     def resize(self, max_size: int, min_size: int | None) -> None:
         """Change the sizes."""
         min_size = self.limits.min_size if min_size is None else min_size
-        _check_sizes(0, min_size, max_size)
+        _check_sizes(min_size, min_size, max_size)
         self.budget.resize(max_size)
         self.limits.max_size = self._of_loop(max_size)
         self.limits.min_size = min_size
 
     def _of_loop(self, max_size: int) -> int:
         return max_size if self.per_loop is None else min(max_size, self.per_loop)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether single queries need nothing but the session."""
-        kind = self.connection_class
-        return (
-            self.setup is None
-            and self.reset_hook is None
-            and all(
-                getattr(kind, name) is getattr(Connection, name) for name in _QUERIES
-            )
-        )
 
     @property
     def pause(self) -> float:
@@ -241,7 +240,7 @@ _QUERIES = ("fetch", "fetchrow", "fetchval", "execute", "_run", "_retry")
 
 def _check_connection_class(kind: object) -> None:
     if not isinstance(kind, type) or not issubclass(kind, Connection):
-        raise InterfaceError(
+        raise TypeError(
             "connection_class is expected to be a subclass of chopin.Connection, got "
             f"{kind!r}"
         )
@@ -259,6 +258,8 @@ def _check_sizes(init_size: object, min_size: object, max_size: object) -> None:
     for name, value in (("min_size", min_size), ("init_size", init_size)):
         if value > max_size:
             raise ValueError(f"{name} is greater than max_size: {value} > {max_size}")
+    if init_size < min_size:
+        raise ValueError(f"init_size is smaller than min_size: {init_size} < {min_size}")
 
 
 def _count(

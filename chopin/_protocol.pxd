@@ -117,7 +117,7 @@ cdef class Session:
     cdef readonly list closes            # names of statements to close ahead of a group
     cdef readonly list riders            # SQL of what goes ahead of the next statement
     cdef readonly uint64_t submitted              # operations so far
-    cdef uint64_t flushed                # those of them that were handed to the transport
+    cdef uint64_t flushed                # those handed to the transport
     cdef public bint dirty               # something ran that may have left state behind
     cdef readonly str last_sql           # the text that was sent last
 
@@ -144,4 +144,3 @@ cdef class Session:
     cdef int _changed(self) except -1
     cdef int _cancel_head(self) except -1
     cdef int on_tag(self, const unsigned char *data, Py_ssize_t size) except -1
-

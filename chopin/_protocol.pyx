@@ -696,7 +696,7 @@ cdef class Session:
         self._changed()
 
     def drop_all(self, text):
-        """Fail whatever is in flight with InterfaceError, and stop the server's work."""
+        """Fail what is in flight with InterfaceError, and stop the server's work."""
         cdef Op op = self.head
         while op is not None:
             op.fail(dropped(text))

@@ -134,10 +134,11 @@ class Ticket(Waiter):
         may_ride: whether it may share a connection.
         deadline: when it has waited long enough, by the pool's clock.
         number: of its arrival.
-        task: the task that waits, where that is known.
+        slot: what it was handed.
+        task: the task that waits, where it holds a connection already.
     """
 
-    __slots__ = ("deadline", "may_ride", "number", "read", "since", "task")
+    __slots__ = ("deadline", "may_ride", "number", "read", "since", "slot", "task")
 
     def __init__(
         self,
@@ -156,6 +157,7 @@ class Ticket(Waiter):
         self.deadline = deadline
         self.number = number
         self.task = task
+        self.slot: Slot | None = None
 
 
 class Counts:

@@ -19,7 +19,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, NoReturn, Unpack
 
 from chopin import _statements, introspect
 from chopin._execute import (
@@ -91,6 +91,9 @@ class Connection(Observed):
         self._observers = Observers()
         self._top_xact: Transaction | None = None
         session.listen(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a connection cannot be copied or pickled")
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed() else f"pid {self.get_server_pid()}"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from chopin import _statements
 from chopin._execute import Turn, prepare
 from chopin._ops import start_bind, start_portal
+from chopin._released import check_held
 from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class CursorIterator(BaseCursor):
         return self
 
     async def __anext__(self) -> Record:
+        check_held(self._connection, "CursorIterator.__anext__")
         if not self._buffer and not self._exhausted:
             await self._fill()
         if not self._buffer:
@@ -253,6 +255,7 @@ class Cursor(BaseCursor):
             n: how many, at least 1.
             timeout: seconds.
         """
+        check_held(self._connection, "Cursor.fetch")
         if n <= 0:
             raise InterfaceError("n must be greater than zero")
         if self._exhausted:
@@ -261,6 +264,7 @@ class Cursor(BaseCursor):
 
     async def fetchrow(self, *, timeout: float | None = None) -> Record | None:
         """Return the next row, or None at the end."""
+        check_held(self._connection, "Cursor.fetchrow")
         rows = await self.fetch(1, timeout=timeout)
         return rows[0] if rows else None
 
@@ -269,6 +273,7 @@ class Cursor(BaseCursor):
 
         Source: PostgreSQL documentation, "MOVE".
         """
+        check_held(self._connection, "Cursor.forward")
         if n <= 0:
             raise InterfaceError("n must be greater than zero")
         if self._exhausted:

@@ -34,8 +34,9 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
+from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack
 
 from chopin._lease import Holder, lease_of
 from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query, start_script
@@ -77,19 +78,25 @@ class _State(enum.Enum):
 class PoolAcquireContext:
     """What `acquire` returns: await it, or use it in `async with`."""
 
-    __slots__ = ("_connection", "_pool", "_timeout")
+    __slots__ = ("_connection", "_is_used", "_pool", "_timeout")
 
     def __init__(self, pool: Pool, timeout: float | None) -> None:
         self._pool = pool
         self._timeout = timeout
         self._connection: Connection | None = None
+        self._is_used = False
+
+    def _use(self) -> None:
+        if self._is_used:
+            raise InterfaceError("a connection is already acquired")
+        self._is_used = True
 
     def __await__(self) -> Generator[Any, None, Connection]:
+        self._use()
         return self._pool._acquire(self._timeout).__await__()
 
     async def __aenter__(self) -> Connection:
-        if self._connection is not None:
-            raise InterfaceError("a connection is already acquired")
+        self._use()
         self._connection = await self._pool._acquire(self._timeout)
         return self._connection
 
@@ -141,6 +148,9 @@ class Pool:
 
     def __class_getitem__(cls, _: Any) -> type[Pool]:
         return cls
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a pool cannot be copied or pickled: make another one")
 
     def __repr__(self) -> str:
         return (
@@ -364,12 +374,17 @@ class Pool:
             )
         is_script = want == STATUS and not args
         read = _SCRIPT if is_script else (pool.reads.get(query) or pool.known(query))
-        began = now = pool.clock()
+        began = now = monotonic()
         slot = pool.take_single(read, now)
-        if slot is None or now - slot.checked > settings.limits.check_after:
+        if slot is None:
+            slot = part.ride(read, now)
+            began = 0.0
+        elif now - slot.checked > settings.limits.check_after:
             slot, began = await part.wait_single(read, slot, timeout)
+        if slot is None:
+            slot, began = await part.wait_single(read, None, timeout)
             if timeout is not None:
-                timeout -= pool.clock() - now
+                timeout -= monotonic() - now
         connection: Connection = slot.connection
         if timeout is None:
             timeout = connection._command_timeout
@@ -393,7 +408,7 @@ class Pool:
                 error, op, want, column, query, args, timeout
             )
         finally:
-            pool.give_single(slot, read, began, pool.clock())
+            pool.give_single(slot, read, began, monotonic())
 
     async def _column(
         self,

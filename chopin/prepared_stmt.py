@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from chopin._execute import Turn
 from chopin._ops import ROW, ROWS, VALUE, start_execute
+from chopin._released import check_held
 from chopin._rows import Record
 from chopin.cursor import CursorFactory
 from chopin.exceptions import InterfaceError
@@ -177,14 +178,10 @@ class PreparedStatement:
         )
 
     def _open(self, method: str) -> Statement:
+        check_held(self._connection, f"PreparedStatement.{method}")
         if self._statement.closed:
             raise InterfaceError(
                 f"cannot call PreparedStmt.{method}(): the prepared statement is closed"
-            )
-        if self._connection._is_released:
-            raise InterfaceError(
-                f"cannot call PreparedStatement.{method}(): the underlying connection "
-                "has been released back to the pool"
             )
         if self._connection.is_closed():
             raise InterfaceError(

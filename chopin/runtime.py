@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import math
 import os
 import signal
 import sys
@@ -29,6 +28,9 @@ from chopin._crews import Processes, Threads, run_alone, run_many
 from chopin._workers import Switch, WorkerError
 
 __all__ = ["Worker", "WorkerError", "run"]
+
+#: Seconds; timers of the system do not take just any number.
+LONGEST_GRACE = 86_400
 
 log = logging.getLogger("chopin.runtime")
 
@@ -128,8 +130,10 @@ def run(
     takes_worker = _takes_worker(main)
     if workers is not None and workers < 1:
         raise ValueError(f"workers is expected to be 1 or more, got {workers}")
-    if not (math.isfinite(grace) and grace >= 0):
-        raise ValueError(f"grace is expected to be 0 or more seconds, got {grace}")
+    if not 0 <= grace <= LONGEST_GRACE:
+        raise ValueError(
+            f"grace is expected to be 0 to {LONGEST_GRACE} seconds, got {grace}"
+        )
     usable = usable_cpus()
     count = len(usable) if workers is None else workers
     cpus = assign_cpus(usable, count) if pin else [None] * count

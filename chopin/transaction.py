@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from chopin._execute import fetch_value, unblocked
+from chopin._released import check_held
 from chopin.exceptions import InterfaceError, InterfaceWarning, PostgresError
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class Transaction:
             InterfaceError: it was started before; a block was opened by hand; the
                 isolation differs from that of the block around.
         """
+        check_held(self._conn, "Transaction.start")
         if self._state is TransactionState.STARTED:
             raise InterfaceError("cannot start; the transaction is already started")
         self._check_not_ended("start")
@@ -292,6 +294,7 @@ class Transaction:
             raise
 
     def _check(self, operation: str) -> None:
+        check_held(self._conn, f"Transaction.{operation}")
         if self._state is TransactionState.NEW:
             raise InterfaceError(
                 f"cannot {operation}; the transaction is not yet started"
