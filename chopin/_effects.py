@@ -135,7 +135,6 @@ _BEFORE_NAMES_OF_INDEX = _BEFORE_NAMES | {"on", "using"}
 # Words, the last of them before a parenthesis, that are a clause; and what must come
 # behind the closing one, where a function could be called so.
 _CLAUSES: dict[str, tuple[str, ...]] = {
-    "as not materialized": (),
     "bit varying": (),
     "char varying": (),
     "character varying": (),

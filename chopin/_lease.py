@@ -1,6 +1,7 @@
 """A connection in somebody's hands: the handle that users hold, and who holds it.
 
-Owns: `Lease` (who, since when), the handle classes, and which leases a task has.
+Owns: `PoolAcquireContext`, `Lease` (who, since when), the handle classes, and which
+leases a task has.
 Layer L5. Imports L0 and connection.
 
 Theory of operation
@@ -18,9 +19,9 @@ import asyncio
 import functools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextvars import ContextVar
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from chopin._released import RELEASED
@@ -30,6 +31,7 @@ from chopin.exceptions import InterfaceError
 if TYPE_CHECKING:
     from chopin._poolpart import PoolPart
     from chopin._slots import Slot
+    from chopin.pool import Pool
 
 #: The leases of this task, and of those from which it was started.
 _holding: ContextVar[tuple[Lease, ...]] = ContextVar("chopin_leases", default=())
@@ -61,15 +63,63 @@ class Holder(NamedTuple):
         return f"{self.task} for {self.seconds:.3g} s (pid {self.pid}, last: {shown})"
 
 
+class PoolAcquireContext:
+    """What `acquire` returns: await it, or use it in `async with`."""
+
+    __slots__ = ("_connection", "_is_used", "_pool", "_timeout")
+
+    def __init__(self, pool: Pool, timeout: float | None) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._connection: Connection | None = None
+        self._is_used = False
+
+    def _use(self) -> None:
+        if self._is_used:
+            raise InterfaceError("a connection is already acquired")
+        self._is_used = True
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        self._use()
+        return self._pool._acquire(self._timeout).__await__()
+
+    async def __aenter__(self) -> Connection:
+        self._use()
+        self._connection = await self._pool._acquire(self._timeout)
+        return self._connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.release(connection)
+
+
 class Lease:
     """What is known of one acquisition of a connection."""
 
-    __slots__ = ("active", "frames", "is_reported", "part", "since", "slot", "task")
+    __slots__ = (
+        "active",
+        "frames",
+        "is_reported",
+        "part",
+        "since",
+        "slot",
+        "task",
+        "timeout",
+    )
 
-    def __init__(self, part: PoolPart, slot: Slot, since: float) -> None:
+    def __init__(
+        self, part: PoolPart, slot: Slot, since: float, timeout: float | None
+    ) -> None:
         self.part = part
         self.slot = slot
         self.since = since
+        self.timeout = timeout
         self.task = asyncio.current_task()
         self.active = True
         self.is_reported = False

@@ -83,8 +83,11 @@ class Host(Protocol):
     def close_slot(self, slot: Slot) -> None:
         """Close its connection; the slot is GONE already."""
 
-    def settle(self, slot: Slot) -> None:
-        """Clean its session; ends with `settled`."""
+    def settle(self, slot: Slot) -> bool:
+        """Clean its session; ends with `settled`.
+
+        Returns whether it may be used meanwhile, behind what cleans it.
+        """
 
     def wake_at(self, when: float) -> None:
         """Call `expire` at this time at the latest."""
@@ -177,15 +180,11 @@ class LoopPool:
             if slot.session.is_open:
                 return slot
             self.lost(slot)
-        while self.settling:
-            # what its next user sends comes behind what cleans it
-            slot = next(iter(self.settling))
-            del self.settling[slot]
-            if slot.session.is_ready:
+        for slot in self.settling:
+            if slot.may_pass and slot.session.is_ready:
+                # what its next user sends comes behind what cleans it
+                del self.settling[slot]
                 return slot
-            slot.state = SETTLING
-            self.settling[slot] = None
-            break
         return None
 
     def _begin_single(self, slot: Slot, read: Read, now: float) -> None:
@@ -276,8 +275,8 @@ class LoopPool:
         elif not session.is_clean:
             slot.state = SETTLING
             self.settling[slot] = None
-            self.host.settle(slot)
-            if slot.state is SETTLING and (self.line or self.reads_waiting):
+            slot.may_pass = self.host.settle(slot)
+            if slot.may_pass and (self.line or self.reads_waiting):
                 self._pass_on_unsettled(slot, now)
         else:
             slot.idle_since = slot.checked = now
@@ -291,7 +290,7 @@ class LoopPool:
 
     def _pass_on_unsettled(self, slot: Slot, now: float) -> None:
         """Hand a session on while it is being cleaned, if what comes waits behind."""
-        if slot.session.is_ready and slot in self.settling:
+        if slot.state is SETTLING and slot.session.is_ready:
             del self.settling[slot]
             self._place(slot, now)
 

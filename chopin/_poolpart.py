@@ -26,6 +26,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from chopin._codecs import CodecMap
+from chopin._execute import unblocked
 from chopin._lease import Holder, Lease, holds_one_of, lend, take_back
 from chopin._looppool import LoopPool
 from chopin._ops import start_sync
@@ -128,7 +129,7 @@ class PoolPart:
             if await self._is_fresh(slot, now):
                 break
         pool.counts.acquired += 1
-        lease = slot.lease = Lease(self, slot, now)
+        lease = slot.lease = Lease(self, slot, now, timeout)
         if self.settings.leak_threshold != math.inf:
             lease.keep_stack()
         handle = lend(lease)
@@ -233,6 +234,9 @@ class PoolPart:
             async with asyncio.timeout(timeout):
                 if session.is_open:
                     session.restore()
+                    if session.restoring:
+                        await unblocked(session)
+                        await start_sync(session)
                     await run_hook("reset", hook, slot.connection)
                     session.dirty = False
         except BaseException:
@@ -303,7 +307,11 @@ class PoolPart:
                 raise result
 
     async def _connect(self) -> Slot:
-        """A new connection that `init` has seen."""
+        """A new connection that `init` has seen, within the time for connecting."""
+        async with asyncio.timeout(self.settings.connect_timeout):
+            return await self._connect_in_time()
+
+    async def _connect_in_time(self) -> Slot:
         settings = self.settings
         if settings.connect is None:
             session = await connect_session(
@@ -350,14 +358,21 @@ class PoolPart:
         )
         return slot
 
-    def settle(self, slot: Slot) -> None:
-        """Roll back what is open, and reset what may have been left behind."""
+    def settle(self, slot: Slot) -> bool:
+        """Roll back what is open, and reset what may have been left behind.
+
+        The next user may come behind our own reset, which does not fail in a session
+        that lives. A transaction must have ended first, since he may ask whether he is
+        in one; and SQL of the user's may fail.
+        """
         session: WireProtocol = slot.connection._session
         sql = ""
         if session.dirty:
             sql = self.settings.reset_sql or slot.connection.get_reset_query()
             self.pool.counts.resets += 1
+        may_pass = session.transaction_status == "I" and not session.in_flight
         session.restore(sql)
+        return may_pass and self.settings.has_own_reset
 
     def _settled(self, ref: weakref.ref[Slot]) -> None:
         slot = ref()

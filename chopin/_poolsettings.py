@@ -50,8 +50,8 @@ class PoolOptions(ConnectOptions, total=False):
             connection: "off", "always", "idle:SECONDS" when it was idle for so long
             ("idle:30"), "background:SECONDS" every so often while it is idle.
         reset: what is done about state that the user of a connection has left in it:
-            "auto" resets it if something ran that can leave any, "always" in any case,
-            "never"; SQL is sent instead of `Connection.get_reset_query()`; a coroutine
+            "auto" resets it if something ran that can leave any, as far as its text
+            tells, "always" in any case, "never"; SQL is sent instead of `Connection.get_reset_query()`; a coroutine
             function is called with the connection and does it all.
         per_loop: connections at most of one event loop.
         budget: a `Budget` that several pools share.
@@ -144,6 +144,11 @@ class PoolSettings:
         self.reset_policy, self.reset_sql, self.reset_hook = _reset(
             reset, connection_class
         )
+        # whether what is sent at release is known not to fail
+        self.has_own_reset = (
+            self.reset_sql is None
+            and connection_class.get_reset_query is Connection.get_reset_query
+        )
         # whether single queries need nothing but the session
         self.is_plain = (
             setup is None
@@ -178,6 +183,7 @@ class PoolSettings:
         self.per_loop = _count("per_loop", per_loop, 1)
         self.acquire_timeout = _seconds("acquire_timeout", acquire_timeout)
         self.leak_threshold = _seconds("leak_threshold", leak_threshold)
+        depth: int = _count("pipeline_depth", pipeline_depth, 1) or 1
         mode, seconds = _validation(validate)
         idle_name = "max_inactive_connection_lifetime"
         if idle_timeout is not None:
@@ -190,7 +196,7 @@ class PoolSettings:
             idle_timeout=_seconds(idle_name, max_inactive_connection_lifetime),
             max_lifetime=_seconds("max_lifetime", max_lifetime),
             check_after={"always": -1.0, "idle": seconds}.get(mode, math.inf),
-            depth=_count("pipeline_depth", pipeline_depth, 1) or 1,
+            depth=depth if self.reset_policy != "always" else 1,
             openers=_count("openers", openers, 1) or 1,
             retry_connect=_seconds("retry_connect", retry_connect, zero=0.0),
         )
@@ -220,6 +226,14 @@ class PoolSettings:
 
     def _of_loop(self, max_size: int) -> int:
         return max_size if self.per_loop is None else min(max_size, self.per_loop)
+
+    @property
+    def connect_timeout(self) -> float | None:
+        """Seconds for connecting and `init`."""
+        if self._config is not None:
+            return self._config.timeout
+        timeout: float | None = self.options.get("timeout", 60)
+        return timeout
 
     @property
     def pause(self) -> float:
@@ -259,7 +273,9 @@ def _check_sizes(init_size: object, min_size: object, max_size: object) -> None:
         if value > max_size:
             raise ValueError(f"{name} is greater than max_size: {value} > {max_size}")
     if init_size < min_size:
-        raise ValueError(f"init_size is smaller than min_size: {init_size} < {min_size}")
+        raise ValueError(
+            f"init_size is smaller than min_size: {init_size} < {min_size}"
+        )
 
 
 def _count(

@@ -94,6 +94,7 @@ class Slot:
         checked: when it was last known that the server is there.
         expires: when it is replaced because of its age.
         is_stale: replace it once it is free.
+        may_pass: while it is SETTLING: it may be used already.
     """
 
     __slots__ = (
@@ -104,6 +105,7 @@ class Slot:
         "idle_since",
         "is_stale",
         "lease",
+        "may_pass",
         "session",
         "since",
         "singles",
@@ -123,6 +125,7 @@ class Slot:
         self.checked = now
         self.expires = expires
         self.is_stale = False
+        self.may_pass = False
 
 
 class Ticket(Waiter):

@@ -687,9 +687,8 @@ class Connection(Observed):
     async def reset(self, *, timeout: float | None = None) -> None:
         """Bring the session back to how it was after `connect`.
 
-        Rolls back what is open, resets the role and all settings, releases advisory
-        locks, closes cursors, stops listening and drops temporary tables. Log listeners
-        are removed.
+        Rolls back what is open; resets role and settings; releases advisory locks,
+        cursors, channels, temporary tables. Log listeners are removed.
 
         Args:
             timeout: seconds.
@@ -721,7 +720,8 @@ class Connection(Observed):
     def get_reset_query(self) -> str:
         """The SQL that `reset` runs; override it in a subclass to run less or more."""
         return (
-            "SET SESSION AUTHORIZATION DEFAULT;\nRESET ALL;\n"
+            "SET statement_timeout = 0;\nSET SESSION AUTHORIZATION DEFAULT;\n"
+            "RESET ALL;\n"
             "SELECT pg_catalog.pg_advisory_unlock_all();\n"
             "CLOSE ALL;\nUNLISTEN *;\nDISCARD TEMP;\nDISCARD SEQUENCES;"
         )

@@ -38,7 +38,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack
 
-from chopin._lease import Holder, lease_of
+from chopin._lease import Holder, PoolAcquireContext, lease_of
 from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query, start_script
 from chopin._poolpart import PoolPart
 from chopin._poolsettings import PoolOptions, PoolSettings
@@ -69,46 +69,10 @@ class _State(enum.Enum):
     """Where a pool is in its life; the words stand in messages."""
 
     NEW = "not initialized"
-    OPENING = "being initialized in another task"
+    OPENING = "being initialized"
     OPEN = "open"
     CLOSING = "closing"
     CLOSED = "closed"
-
-
-class PoolAcquireContext:
-    """What `acquire` returns: await it, or use it in `async with`."""
-
-    __slots__ = ("_connection", "_is_used", "_pool", "_timeout")
-
-    def __init__(self, pool: Pool, timeout: float | None) -> None:
-        self._pool = pool
-        self._timeout = timeout
-        self._connection: Connection | None = None
-        self._is_used = False
-
-    def _use(self) -> None:
-        if self._is_used:
-            raise InterfaceError("a connection is already acquired")
-        self._is_used = True
-
-    def __await__(self) -> Generator[Any, None, Connection]:
-        self._use()
-        return self._pool._acquire(self._timeout).__await__()
-
-    async def __aenter__(self) -> Connection:
-        self._use()
-        self._connection = await self._pool._acquire(self._timeout)
-        return self._connection
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._pool.release(connection)
 
 
 class Pool:
@@ -179,7 +143,8 @@ class Pool:
         if self._state is _State.OPEN:
             return self
         if self._state is not _State.NEW:
-            raise PoolError(f"pool is {self._state.value}")
+            where = " in another task" if self._state is _State.OPENING else ""
+            raise PoolError(f"pool is {self._state.value}{where}")
         self._state = _State.OPENING
         part = PoolPart(self._settings, get_running_loop())
         self._parts[part.loop] = part
@@ -188,7 +153,7 @@ class Pool:
         except BaseException:
             part.terminate()
             self._parts.clear()
-            self._state = _State.NEW
+            self._state = _State.CLOSED
             raise
         part.tick()
         self._state = _State.OPEN
@@ -408,6 +373,8 @@ class Pool:
                 error, op, want, column, query, args, timeout
             )
         finally:
+            if settings.reset_policy == "always":
+                slot.connection._session.dirty = True
             pool.give_single(slot, read, began, monotonic())
 
     async def _column(
@@ -491,7 +458,9 @@ class Pool:
         part = lease.part
         slot = part.release(connection)
         if self._settings.reset_hook is not None:
-            await part.run_reset_hook(slot, timeout)
+            await part.run_reset_hook(
+                slot, lease.timeout if timeout is None else timeout
+            )
 
     @asynccontextmanager
     async def transaction(
@@ -701,11 +670,16 @@ class Pool:
             raise ValueError(
                 f'mode is expected to be "gracefully" or "fast", got {mode!r}'
             )
-        if self._state in (_State.NEW, _State.CLOSED):
-            self._state = _State.CLOSED
+        if self._state is _State.CLOSED:
             return
-        if self._state is _State.OPENING:
+        if self._state in (_State.NEW, _State.OPENING):
             raise PoolError(f"pool is {self._state.value}")
+        if self._closing is not None and self._state is _State.CLOSING:
+            if self._closing.get_loop() is not get_running_loop():
+                raise PoolError("pool is closing, in another event loop")
+            async with asyncio.timeout(timeout):
+                await asyncio.wait([self._closing])
+            return
         self._state = _State.CLOSING
         self._live = {}
         self._closing = asyncio.ensure_future(self._close_parts(mode == "fast"))
@@ -755,6 +729,8 @@ class Pool:
         """Close all connections at once, without a word to the server."""
         if self._state is _State.CLOSED:
             return
+        if self._state is _State.NEW:
+            raise PoolError(f"pool is {self._state.value}")
         self._state = _State.CLOSED
         self._live = {}
         self._in_each_loop(PoolPart.terminate)
