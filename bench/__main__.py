@@ -1,36 +1,48 @@
 """``python -m bench``: one table of Chopin beside asyncpg and psycopg 3.
 
-Without arguments it starts a private server, runs every workload on asyncio and on
-uvloop in about five minutes and prints the tables; ``--quick`` takes about one.
+Without arguments it starts a private server, runs every workload of one connection on
+asyncio and on uvloop in about five minutes and prints the tables; ``--quick`` takes
+about one. ``python -m bench pool`` does so with the pools and takes about
+twenty minutes, or three with ``--quick``.
 On a machine that others use as well, ``--core 0`` gives the steadiest ratios.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.candidates import DEFAULT_CANDIDATES, importable
 from bench.goals import judge
 from bench.loops import LOOPS, loop_factory
 from bench.measure import Outcome, Plan, measure
-from bench.registry import WORKLOADS, chosen_workloads
+from bench.poolcontest import PoolPlan, measure_pools
+from bench.pools import importable_pools
+from bench.registry import POOL_WORKLOADS, WORKLOADS, chosen_workloads
 from bench.report import (
     LEGEND,
+    Table,
     as_json,
     goals_table,
     head,
     machine,
+    pools_tables,
     results_table,
     versions_of,
 )
 from bench.server import Target, open_target
 from bench.words import BenchError
+from bench.workloads import Workload
+
+Some = TypeVar("Some")
+Work = TypeVar("Work", bound=Workload)
 
 ROUNDS = {"quick": 3, "default": 7, "full": 7}
 
@@ -39,7 +51,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = result.add_argument
-    add("workloads", nargs="*", help="names or patterns (multi_*); all if none")
+    add(
+        "workloads",
+        nargs="*",
+        help="names or patterns (multi_*), or 'pool' and 'connection' for all of a"
+        " kind; all of one connection if none",
+    )
     add("--list", action="store_true", help="print the names of the workloads")
     add("--candidates", default=",".join(DEFAULT_CANDIDATES), metavar="A,B")
     add("--loop", choices=(*LOOPS, "both"), default="both")
@@ -62,22 +79,45 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@dataclass(frozen=True)
+class Part:
+    """One kind of workloads: what is measured, how, and the tables made of it."""
+
+    heading: str
+    plan: Plan
+    measure: Callable[..., Coroutine[Any, Any, tuple[list[Outcome], dict[str, str]]]]
+    tables: Callable[[Sequence[Outcome], Sequence[str]], list[Table]]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the candidates."""
+        return [candidate.name for candidate in self.plan.candidates]
+
+
 def run_loop(
-    name: str, plan: Plan, target: Target
-) -> tuple[list[Outcome], dict[str, str]] | None:
-    """Measure everything on one kind of loop; None where it cannot be had."""
-    factory = loop_factory(name)
-    if factory is None:
-        print(f"{name}: not installed, left out", file=sys.stderr)
-        return None
+    name: str, part: Part, target: Target
+) -> tuple[list[Outcome], dict[str, str]]:
+    """Measure everything on one kind of loop, and say what is done."""
 
     def tell(outcome: Outcome) -> None:
         print(f"{name}: {outcome.workload} done", file=sys.stderr)
         for problem in outcome.problems:
             print(f"{name}: {problem}", file=sys.stderr)
 
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(measure(plan, target, tell))
+    with asyncio.Runner(loop_factory=loop_factory(name)) as runner:
+        return runner.run(part.measure(part.plan, target, tell))
+
+
+def available_loops(choice: str) -> list[str]:
+    """The kinds of loops that are wanted and installed."""
+    wanted = LOOPS if choice == "both" else (choice,)
+    for name in wanted:
+        if loop_factory(name) is None:
+            print(f"{name}: not installed, left out", file=sys.stderr)
+    found = [name for name in wanted if loop_factory(name) is not None]
+    if not found:
+        raise BenchError("no event loop is left")
+    return found
 
 
 def pin(core: int) -> None:
@@ -92,33 +132,66 @@ def pin(core: int) -> None:
         raise BenchError(f"--core {core} does not work here: {error}") from None
 
 
-def make_plan(options: argparse.Namespace) -> Plan:
+def make_parts(options: argparse.Namespace) -> list[Part]:
     """Candidates and workloads from the command line, less what cannot be had."""
-    candidates, reasons = importable(options.candidates.split(","))
+    rounds = ROUNDS[options.scale] if options.rounds is None else options.rounds
+    if rounds < 1:
+        raise BenchError("--rounds must be 1 or more")
+    names = options.candidates.split(",")
+    how = options.scale, rounds, options.seed
+    connection, pool = chosen_workloads(options.workloads)
+    parts: list[Part] = []
+    if connection:
+        drivers = usable(importable(names))
+        plan = Plan(drivers, possible(connection, options.dsn), *how)
+        parts.append(Part("one connection", plan, measure, connection_tables))
+    if pool:
+        pools = usable(importable_pools(names))
+        pool_plan = PoolPlan(pools, possible(pool, options.dsn), *how)
+        parts.append(Part("pools", pool_plan, measure_pools, pools_tables))
+    return parts
+
+
+def usable(found: tuple[list[Some], list[str]]) -> list[Some]:
+    """The candidates; why others are not there is printed."""
+    candidates, reasons = found
     for reason in reasons:
         print(f"left out: {reason}", file=sys.stderr)
     if not candidates:
         raise BenchError("no candidate is left")
-    rounds = ROUNDS[options.scale] if options.rounds is None else options.rounds
-    if rounds < 1:
-        raise BenchError("--rounds must be 1 or more")
-    workloads = chosen_workloads(options.workloads)
-    if options.dsn is not None:
-        for workload in workloads:
-            if workload.needs:
-                print(f"left out: {workload.name}: not with --dsn", file=sys.stderr)
-        workloads = [workload for workload in workloads if not workload.needs]
-    return Plan(candidates, workloads, options.scale, rounds, options.seed)
+    return candidates
+
+
+def possible(workloads: Sequence[Work], dsn: str | None) -> list[Work]:
+    """The workloads that the server can be used for; the others are printed."""
+    if dsn is None:
+        return list(workloads)
+    for workload in workloads:
+        if workload.needs:
+            print(f"left out: {workload.name}: not with --dsn", file=sys.stderr)
+    return [workload for workload in workloads if not workload.needs]
+
+
+def connection_tables(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[Table]:
+    """The one table of the workloads of one connection."""
+    return [results_table(outcomes, names)]
+
+
+def versions_in(parts: Iterable[Part]) -> dict[str, str]:
+    """Versions of all candidates."""
+    return {
+        name: version
+        for part in parts
+        for name, version in versions_of(part.plan.candidates).items()
+    }
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, judge; the exit status."""
-    plan = make_plan(options)
+    parts = make_parts(options)
     if options.core is not None:
         pin(options.core)
-    loops = LOOPS if options.loop == "both" else (options.loop,)
-    facts, versions = machine(), versions_of(plan.candidates)
-    names = [candidate.name for candidate in plan.candidates]
+    facts, versions = machine(), versions_in(parts)
     raw: dict[str, Any] = {
         "arguments": sys.argv[1:],
         "machine": facts,
@@ -128,25 +201,23 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     is_all_met = True
     sections: list[str] = []
+    loops = available_loops(options.loop)
     with open_target(options.dsn, options.server_version, options.unix) as target:
-        for loop in loops:
-            result = run_loop(loop, plan, target)
-            if result is None:
-                continue
-            outcomes, raw["settings"] = result
-            raw["loops"][loop] = [as_json(outcome) for outcome in outcomes]
-            title = f"{loop}: {plan.scale}, {plan.rounds} rounds"
+        for loop, part in itertools.product(loops, parts):
+            outcomes, raw["settings"] = run_loop(loop, part, target)
+            raw["loops"].setdefault(loop, []).extend(map(as_json, outcomes))
+            plan = part.plan
+            title = f"{loop}, {part.heading}: {plan.scale}, {plan.rounds} rounds"
             sections.append(f"## {title}" if options.markdown else f"== {title} ==")
-            sections.append(results_table(outcomes, names).render(options.markdown))
+            tables = part.tables(outcomes, part.names)
             problems = [f"- {text}" for one in outcomes for text in one.problems]
+            verdicts = judge(outcomes)
+            is_all_met &= all(verdict.is_met for verdict in verdicts)
+            sections += [table.render(options.markdown) for table in tables]
             if problems:
                 sections.append("\n".join(problems))
             if options.check or options.strict:
-                verdicts = judge(outcomes)
-                is_all_met &= all(verdict.is_met for verdict in verdicts)
                 sections.append(goals_table(verdicts).render(options.markdown))
-    if not raw["loops"]:
-        raise BenchError("no event loop is left")
     raw["seconds"] = time.monotonic() - started
     print_report(head(facts, versions, raw["settings"]), sections, options.markdown)
     print(f"\n{LEGEND}; took {raw['seconds']:.0f} s")
@@ -166,7 +237,8 @@ def main() -> int:
     """Entry point; errors that the user can mend are one line."""
     options = parser().parse_args()
     if options.list:
-        print("\n".join(f"{one.name:22} {one.group}" for one in WORKLOADS.values()))
+        every = [*WORKLOADS.values(), *POOL_WORKLOADS.values()]
+        print("\n".join(f"{one.name:22} {one.group}" for one in every))
         return 0
     try:
         return run(options)

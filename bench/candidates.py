@@ -221,6 +221,11 @@ class Candidate:
     note_of: Callable[[ModuleType], str]
 
     @property
+    def title(self) -> str:
+        """The name in the head of the report."""
+        return self.name
+
+    @property
     def module(self) -> ModuleType:
         """The driver's module. Raises ImportError where it is not installed."""
         return importlib.import_module(self.name)

@@ -1,5 +1,7 @@
 """What is to be reached: one table of workload, measure, rival and ratio.
 
+A goal without a rival is a figure as it is: KiB of memory.
+
 `python -m bench --check` compares a run with it.
 """
 
@@ -8,7 +10,9 @@ from dataclasses import dataclass
 
 from bench.candidates import SUBJECT
 from bench.measure import LIMIT, Outcome
-from bench.stats import CPU, THROUGHPUT, ratio
+from bench.pools import BASELINE_POOL, NO_RESET_POOL
+from bench.poolwork import TASK_COUNTS
+from bench.stats import CPU, MEMORY, P99, THROUGHPUT, figure, ratio
 from bench.workloads import QUERY_COUNTS
 
 SERIAL_READS = (
@@ -32,18 +36,30 @@ PIPELINED = (
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio to reach: at least in throughput, at most in CPU per operation."""
+    """A ratio to reach: at least in throughput, at most in everything else."""
 
     workload: str
     measure: str
     rival: str
     ratio: float
+    subject: str = SUBJECT
+
+    @property
+    def sign(self) -> str:
+        """Which way it has to go."""
+        return ">=" if self.measure == THROUGHPUT else "<="
 
     def is_met(self, reached: float) -> bool:
         """Whether this ratio is good enough."""
-        if self.measure == CPU:
-            return reached <= self.ratio
-        return reached >= self.ratio
+        if self.measure == THROUGHPUT:
+            return reached >= self.ratio
+        return reached <= self.ratio
+
+    def reached(self, outcome: Outcome) -> float | None:
+        """What the goal looks at; None where it was not measured."""
+        if not self.rival:
+            return figure(outcome, self.measure, self.subject)
+        return ratio(outcome, self.measure, self.subject, self.rival)
 
 
 GOALS = (
@@ -64,6 +80,17 @@ GOALS = (
     Goal("executemany", THROUGHPUT, LIMIT, 0.9),
     Goal("executemany", CPU, "asyncpg", 0.5),
     Goal("connect_scram", THROUGHPUT, "asyncpg", 1.0),
+    Goal("pool_reads_64", THROUGHPUT, BASELINE_POOL, 6.0),
+    Goal("pool_reads_64", THROUGHPUT, NO_RESET_POOL, 3.0),
+    Goal("pool_reads_64", THROUGHPUT, NO_RESET_POOL, 2.5, subject="chopin_depth_1"),
+    Goal("pool_writes_64", THROUGHPUT, BASELINE_POOL, 1.5),
+    *(
+        Goal(f"pool_{name}_{tasks}", P99, BASELINE_POOL, 1.0)
+        for name in ("reads", "writes", "mixed", "slow")
+        for tasks in TASK_COUNTS
+    ),
+    Goal("pool_slow_offered", P99, BASELINE_POOL, 1.0),
+    Goal("pool_memory", MEMORY, "", 64.0),
 )
 
 
@@ -84,10 +111,7 @@ def judge(outcomes: Iterable[Outcome]) -> list[Verdict]:
     """Verdicts on the goals of those workloads that have been run."""
     by_name = {outcome.workload: outcome for outcome in outcomes}
     return [
-        Verdict(
-            goal,
-            ratio(by_name[goal.workload], goal.measure, SUBJECT, goal.rival),
-        )
+        Verdict(goal, goal.reached(by_name[goal.workload]))
         for goal in GOALS
         if goal.workload in by_name
     ]

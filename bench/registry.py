@@ -1,16 +1,28 @@
-"""All workloads by name, and how a user picks some of them."""
+"""All workloads by name, and how a user picks some of them.
+
+Those of one connection are what is measured where nothing is said; those of pools are
+picked by name, or all of them by the word ``pool``.
+"""
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
+from bench.poolwork import POOLED, PoolWorkload
 from bench.rows import BULK
 from bench.words import BenchError
 from bench.workloads import OCCASIONAL, PIPELINED, SERIAL, Workload
 
+# What all workloads of a kind can be picked by.
+CONNECTION = "connection"
+POOL = "pool"
 
-def by_name(workloads: Iterable[Workload]) -> dict[str, Workload]:
+Some = TypeVar("Some", bound=Workload)
+
+
+def by_name(workloads: Iterable[Some]) -> dict[str, Some]:
     """Workloads by name. Raises ValueError when a name comes twice."""
-    table: dict[str, Workload] = {}
+    table: dict[str, Some] = {}
     for workload in workloads:
         if workload.name in table:
             raise ValueError(f"workload {workload.name!r} comes twice")
@@ -19,18 +31,29 @@ def by_name(workloads: Iterable[Workload]) -> dict[str, Workload]:
 
 
 WORKLOADS = by_name([*SERIAL, *PIPELINED, *BULK, *OCCASIONAL])
+POOL_WORKLOADS: dict[str, PoolWorkload] = by_name(POOLED)
 
 
-def chosen_workloads(patterns: Sequence[str]) -> list[Workload]:
-    """The workloads that match one of the patterns, in the order of the table.
+def chosen_workloads(
+    patterns: Sequence[str],
+) -> tuple[list[Workload], list[PoolWorkload]]:
+    """The workloads that match one of the patterns, in the order of the tables.
 
     Raises BenchError for a pattern that matches none.
     """
+    known = {CONNECTION, POOL, *WORKLOADS, *POOL_WORKLOADS}
     for pattern in patterns:
-        if not fnmatch.filter(WORKLOADS, pattern):
+        if not fnmatch.filter(known, pattern):
             raise BenchError(f"no workload matches {pattern!r}; see --list")
+    return (
+        _picked(WORKLOADS, CONNECTION, patterns or [CONNECTION]),
+        _picked(POOL_WORKLOADS, POOL, patterns),
+    )
+
+
+def _picked(table: dict[str, Some], kind: str, patterns: Sequence[str]) -> list[Some]:
     return [
         workload
-        for name, workload in WORKLOADS.items()
-        if not patterns or any(fnmatch.fnmatch(name, one) for one in patterns)
+        for name, workload in table.items()
+        if any(one == kind or fnmatch.fnmatch(name, one) for one in patterns)
     ]

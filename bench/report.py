@@ -15,14 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from bench.candidates import BASELINE, SUBJECT, Candidate
-from bench.goals import Verdict
+from bench.goals import Goal, Verdict
 from bench.measure import LIMIT, Outcome
-from bench.stats import CPU, THROUGHPUT, cpu_per_operation, rates, ratio, spread
+from bench.pools import BASELINE_POOL, NO_RESET_POOL, PoolCandidate
+from bench.stats import (
+    CPU,
+    MEMORY,
+    P50,
+    P99,
+    THROUGHPUT,
+    cpu_per_operation,
+    figure,
+    rates,
+    ratio,
+    spread,
+)
 
 MISSING = "-"
 LEGEND = (
-    "rates are medians with the distance between the quartiles; ratios are medians"
-    " of the ratios within each round; CPU is this process's, per operation"
+    "rates are medians with the distance between the quartiles; latencies and CPU per"
+    " operation are medians, CPU is that of this process or of its workers; ratios are"
+    " medians of the ratios within each round"
 )
 
 
@@ -151,24 +164,84 @@ def results_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> Table:
     return Table(header, rows)
 
 
+POOL_HEADER = (
+    "pool",
+    "rate",
+    *(f"vs {name}" for name in (BASELINE_POOL, NO_RESET_POOL)),
+    "p50 ms",
+    "p99 ms",
+    f"p99 vs {BASELINE_POOL}",
+    "CPU µs",
+)
+
+
+def pools_tables(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[Table]:
+    """A row for each pool under the name of each workload; one table for memory."""
+    rows: list[list[str]] = []
+    memory: list[list[str]] = []
+    for outcome in outcomes:
+        present = [name for name in names if outcome.samples.get(name)]
+        if all(figure(outcome, MEMORY, name) is not None for name in present):
+            memory += [memory_row(outcome, name) for name in present]
+            continue
+        rows.append([f"{outcome.workload}, {outcome.unit}"])
+        rows += [pool_row(outcome, name) for name in present]
+    tables = [
+        Table(POOL_HEADER, rows),
+        Table(("pool", "KiB per idle connection", "connections/s opened"), memory),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def pool_row(outcome: Outcome, name: str) -> list[str]:
+    """One pool in one workload."""
+    rivals = (BASELINE_POOL, NO_RESET_POOL)
+    return [
+        name,
+        rate_cell(outcome, name),
+        *(times(ratio(outcome, THROUGHPUT, name, rival)) for rival in rivals),
+        *(
+            MISSING if seconds is None else digits(seconds * 1e3)
+            for seconds in (figure(outcome, field, name) for field in (P50, P99))
+        ),
+        times(ratio(outcome, P99, name, BASELINE_POOL)),
+        cpu_cell(outcome, name),
+    ]
+
+
+def memory_row(outcome: Outcome, name: str) -> list[str]:
+    """What the idle connections of one pool take."""
+    memory = figure(outcome, MEMORY, name)
+    assert memory is not None
+    return [name, digits(memory), rate_cell(outcome, name)]
+
+
 def goals_table(verdicts: Iterable[Verdict]) -> Table:
     """One row per goal: what was asked for, what was reached, met or not."""
     rows = []
     for verdict in verdicts:
         goal = verdict.goal
-        sign = "<=" if goal.measure == CPU else ">="
         word = "met" if verdict.is_met else "NOT MET"
         rows.append(
             [
                 goal.workload,
                 goal.measure,
-                goal.rival,
-                f"{sign} {goal.ratio:.2f}x",
-                times(verdict.reached),
+                goal.subject,
+                goal.rival or MISSING,
+                f"{goal.sign} {goal_cell(goal, goal.ratio)}",
+                goal_cell(goal, verdict.reached),
                 "not measured" if verdict.reached is None else word,
             ]
         )
-    return Table(["workload", "measure", "against", "goal", "reached", ""], rows)
+    header = ["workload", "measure", "who", "against", "goal", "reached", ""]
+    return Table(header, rows)
+
+
+def goal_cell(goal: Goal, value: float | None) -> str:
+    """What was asked for, or reached: a ratio, or the figure where nobody is rival."""
+    if goal.rival or value is None:
+        return times(value)
+    return f"{digits(value)} KiB"
 
 
 def machine() -> dict[str, Any]:
@@ -199,6 +272,7 @@ def head(
 ) -> str:
     """Machine, versions and server settings in a few lines."""
     load = ", ".join(f"{value:.1f}" for value in facts["load"])
+    width = max(9, *(len(name) + 1 for name in versions))
     lines = [
         f"machine:  {facts['processor']}, {facts['cores']} cores, load {load},"
         f" {facts['system']}",
@@ -210,14 +284,14 @@ def head(
             for name, value in settings.items()
             if name != "server_version"
         ),
-        *(f"{name + ':':9} {version}" for name, version in versions.items()),
+        *(f"{name + ':':{width}} {version}" for name, version in versions.items()),
     ]
     return "\n".join(lines)
 
 
-def versions_of(candidates: Iterable[Candidate]) -> dict[str, str]:
+def versions_of(candidates: Iterable[Candidate | PoolCandidate]) -> dict[str, str]:
     """Version and manner of use by candidate."""
-    return {candidate.name: candidate.describe() for candidate in candidates}
+    return {candidate.title: candidate.describe() for candidate in candidates}
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

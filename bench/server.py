@@ -33,6 +33,8 @@ SETTINGS = {
     "checkpoint_timeout": "1h",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
+    # 200 that are idle, and those of the pool before that have not gone yet.
+    "max_connections": "500",
     "timezone": "UTC",
 }
 SHOWN = ("server_version", *SETTINGS, "ssl")

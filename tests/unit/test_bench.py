@@ -11,7 +11,8 @@ from bench.__main__ import parser
 from bench.candidates import CANDIDATES, importable
 from bench.goals import GOALS, Goal, judge
 from bench.measure import LIMIT, Contest, Outcome, Plan, Sample, sliced
-from bench.registry import WORKLOADS, by_name, chosen_workloads
+from bench.pools import POOLS
+from bench.registry import POOL_WORKLOADS, WORKLOADS, by_name, chosen_workloads
 from bench.report import Table, goals_table, number, results_table
 from bench.server import Target
 from bench.stats import CPU, THROUGHPUT, cpu_per_operation, rates, ratio, spread
@@ -69,8 +70,10 @@ def test_goals_are_at_least_in_throughput_and_at_most_in_cpu():
 
 def test_goals_name_workloads_that_exist():
     """A goal whose workload is misspelt would never be checked."""
-    assert {goal.workload for goal in GOALS} <= set(WORKLOADS)
-    assert {goal.rival for goal in GOALS} <= {*CANDIDATES, LIMIT}
+    players = {*CANDIDATES, *POOLS, LIMIT}
+    assert {goal.workload for goal in GOALS} <= {*WORKLOADS, *POOL_WORKLOADS}
+    assert {goal.rival for goal in GOALS} <= {*players, ""}
+    assert {goal.subject for goal in GOALS} <= players
 
 
 def test_judge_tells_what_was_reached_and_what_was_not_measured():
@@ -187,9 +190,11 @@ def test_batches_have_no_id_twice():
 
 def test_workloads_are_chosen_by_pattern_in_their_order():
     """Whatever the order of the patterns."""
-    names = [one.name for one in chosen_workloads(["rows_*", "select_1"])]
+    chosen, pool = chosen_workloads(["rows_*", "select_1"])
+    names = [one.name for one in chosen]
     assert names == ["select_1", "rows_all_six", "rows_no_numeric", "rows_int_float"]
-    assert len(chosen_workloads([])) == len(WORKLOADS)
+    assert pool == []
+    assert chosen_workloads([]) == (list(WORKLOADS.values()), [])
 
 
 def test_pattern_without_workload_is_an_error():
