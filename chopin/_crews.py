@@ -262,8 +262,6 @@ def work_in_process(
     text = f"{outcome.end.name}\n{outcome.detail}\n{outcome.trace[-TRACE_LIMIT:]}"
     with contextlib.suppress(OSError):
         os.write(report.fileno(), text.encode(errors="backslashreplace"))
-    if outcome.end in (End.FAILED, End.DIED):
-        sys.exit(1)
 
 
 def _hold_on_to(life_line: Connection, switch: Switch, patience: float) -> None:

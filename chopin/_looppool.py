@@ -39,6 +39,7 @@ Rules
 
 from __future__ import annotations
 
+import bisect
 import collections
 import copy
 import functools
@@ -72,6 +73,8 @@ LONG_WAIT = 0.005
 STAGGER = 0.05
 
 _KNOWN_READS = 1000
+# Seconds after which a connect that failed has nothing to do with the next.
+_FORGIVEN = 2.0
 
 
 class Host(Protocol):
@@ -136,6 +139,7 @@ class LoopPool:
         self.surplus = 0  # connections that another loop needs more than we do
         self.last_failure: BaseException | None = None
         self._failing_since = math.inf
+        self._failed = math.inf
         self._backoff = 0.0
         self._not_before = -math.inf
         self._next_stagger = -math.inf
@@ -227,10 +231,23 @@ class LoopPool:
                 self.consider_opening(now, 1)
         return best
 
-    @staticmethod
-    def _takes_riders(slot: Slot, now: float) -> bool:
+    def _takes_riders(self, slot: Slot, now: float) -> bool:
         return (
-            now - slot.since < LONG_WAIT and not slot.is_stale and slot.session.is_ready
+            now - slot.since < LONG_WAIT
+            and slot.session.is_ready
+            and not self._is_due(slot, now)
+        )
+
+    def _is_due(self, slot: Slot, now: float) -> bool:
+        """Whether a connection is to be closed once it is free."""
+        limits = self.limits
+        return (
+            slot.is_stale
+            or now >= slot.expires
+            or slot.session.submitted > limits.max_queries
+            or self.surplus > 0
+            or self.is_closing
+            or len(self.slots) + self.opening > limits.max_size
         )
 
     # -- giving back -------------------------------------------------------------------
@@ -246,8 +263,13 @@ class LoopPool:
         """
         if began:
             read.took(now - began)
-        slot.singles -= 1
         slot.since = now
+        self._end_single(slot, now)
+
+    def _end_single(self, slot: Slot, now: float) -> None:
+        slot.singles -= 1
+        if slot.state is GONE:
+            return
         if slot.singles:
             if self.reads_waiting:
                 self._admit_riders(slot, now)
@@ -263,15 +285,10 @@ class LoopPool:
             return
         if not session.is_open:
             self.lost(slot)
-        elif (
-            slot.is_stale
-            or now >= slot.expires
-            or session.submitted > self.limits.max_queries
-            or self.surplus
-            or self.is_closing
-        ):
-            self.surplus = max(self.surplus - 1, 0)
-            self.discard(slot)
+        elif self._is_due(slot, now):
+            is_for_others = self.surplus > 0
+            self.surplus = 0
+            self.discard(slot, is_for_others)
         elif not session.is_clean:
             slot.state = SETTLING
             self.settling[slot] = None
@@ -328,8 +345,11 @@ class LoopPool:
         if slot in itertools.islice(self.shared, len(self.line)):
             return
         reads, depth = self.reads_waiting, self.limits.depth
-        while reads and slot.singles < depth and slot.session.is_ready:
-            ticket = reads.popleft()
+        while reads and slot.singles < depth and self._takes_riders(slot, now):
+            ticket = reads[0]
+            if not ticket.done() and not (ticket.read and ticket.read.is_fast):
+                return  # it has become slow, and waits for a connection of its own
+            reads.popleft()
             if ticket.done():
                 continue
             slot.singles += 1
@@ -376,7 +396,7 @@ class LoopPool:
             if ticket.read is None:
                 self.give(ticket.slot, now)
             else:
-                self.give_single(ticket.slot, ticket.read, 0.0, now)
+                self._end_single(ticket.slot, now)
             return
         ticket.cancel()
         queue = self.reads_waiting if ticket.may_ride else self.line
@@ -457,6 +477,8 @@ class LoopPool:
             self.host.wake_at(self._next_stagger)
 
     def _open(self, count: int) -> None:
+        if self.clock() - self._failed > _FORGIVEN:
+            self._failing_since = math.inf
         for _ in range(count):
             if self.size >= self.limits.max_size or not self.host.claim():
                 return
@@ -488,6 +510,7 @@ class LoopPool:
         self.counts.connect_failures += 1
         self.last_failure = error
         self._failing_since = min(self._failing_since, now)
+        self._failed = now
         self._backoff = min(max(self._backoff * 2, 0.01), 1.0)
         self._not_before = now + self._backoff * (1 - self.random() / 2)
         is_long = now - self._failing_since >= self.limits.retry_connect
@@ -505,12 +528,20 @@ class LoopPool:
 
     def lost(self, slot: Slot) -> None:
         """A session has ended by itself."""
-        self._remove(slot)
+        if self._remove(slot):
+            self.consider_opening(self.clock())
 
-    def discard(self, slot: Slot) -> None:
-        """Close a connection, whatever it is doing."""
+    def discard(self, slot: Slot, is_for_others: bool = False) -> None:
+        """Close a connection, whatever it is doing.
+
+        Args:
+            slot: the connection.
+            is_for_others: another loop waits for its place: do not take it again.
+        """
         if self._remove(slot):
             self.host.close_slot(slot)
+            if not is_for_others:
+                self.consider_opening(self.clock())
 
     def _remove(self, slot: Slot) -> bool:
         if slot not in self.slots:
@@ -523,7 +554,6 @@ class LoopPool:
         slot.state = GONE
         self.counts.closed += 1
         self.host.unclaim()
-        self.consider_opening(self.clock())
         return True
 
     # -- housekeeping ------------------------------------------------------------------
@@ -565,18 +595,18 @@ class LoopPool:
             self.discard(slot)
             return
         slot.checked = now
-        ticket_waits = any(self.waiting)
-        if ticket_waits or slot.is_stale or not slot.session.is_clean:
+        is_wanted = any(self.waiting)
+        if is_wanted or self._is_due(slot, now) or not slot.session.is_clean:
             self.give(slot, now)
         else:
             slot.state = IDLE
-            self.idle.insert(0, slot)
+            bisect.insort(self.idle, slot, key=lambda other: other.idle_since)
 
     def yield_one(self) -> bool:
         """Another loop has none: give up an idle connection; False if there is none."""
         if not self.idle:
             return False
-        self.discard(self.idle[0])
+        self.discard(self.idle[0], is_for_others=True)
         return True
 
     def flush(self, which: str) -> None:

@@ -51,8 +51,9 @@ class PoolOptions(ConnectOptions, total=False):
             ("idle:30"), "background:SECONDS" every so often while it is idle.
         reset: what is done about state that the user of a connection has left in it:
             "auto" resets it if something ran that can leave any, as far as its text
-            tells, "always" in any case, "never"; SQL is sent instead of `Connection.get_reset_query()`; a coroutine
-            function is called with the connection and does it all.
+            tells, "always" in any case, "never"; SQL is sent instead of
+            `Connection.get_reset_query()`; a coroutine function is called with the
+            connection and does it all.
         per_loop: connections at most of one event loop.
         budget: a `Budget` that several pools share.
         openers: connections opened at the same time (3).
