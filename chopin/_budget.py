@@ -145,7 +145,8 @@ class Budget:
         with _lock:
             for budget in self._chain():
                 budget.used -= 1
-                budget._spenders[spender] -= 1
+                if spender in budget._spenders:  # it may have left already
+                    budget._spenders[spender] -= 1
                 hungry += [s for s in budget._hungry if s is not spender]
         for other in hungry:
             other.retry_soon()

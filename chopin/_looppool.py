@@ -185,7 +185,9 @@ class LoopPool:
                 return slot
             self.lost(slot)
         for slot in self.settling:
-            if slot.may_pass and slot.session.is_ready:
+            if slot.may_pass and slot.session.is_ready and not slot.is_stale:
+                if any(self.waiting):
+                    return None  # it is theirs, once it is clean
                 # what its next user sends comes behind what cleans it
                 del self.settling[slot]
                 return slot
@@ -293,7 +295,7 @@ class LoopPool:
             slot.state = SETTLING
             self.settling[slot] = None
             slot.may_pass = self.host.settle(slot)
-            if slot.may_pass and (self.line or self.reads_waiting):
+            if slot.may_pass and any(self.waiting):
                 self._pass_on_unsettled(slot, now)
         else:
             slot.idle_since = slot.checked = now
@@ -301,7 +303,7 @@ class LoopPool:
 
     def settled(self, slot: Slot, now: float) -> None:
         """A session is clean again, or has ended."""
-        if slot.state is SETTLING:
+        if slot.state is SETTLING and not slot.session.restoring:
             del self.settling[slot]
             self.give(slot, now)
 

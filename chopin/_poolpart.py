@@ -148,6 +148,8 @@ class PoolPart:
     ) -> Slot:
         """Stand in line for a connection."""
         pool = self.pool
+        if pool.is_closing:
+            raise InterfaceError("pool is closing")
         task = asyncio.current_task() if holds_one_of(self) else None
         if task is not None and pool.is_deadlocked(task):
             raise PoolDeadlockError(

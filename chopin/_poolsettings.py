@@ -161,27 +161,8 @@ class PoolSettings:
         )
         self._config: ConnectConfig | None = None
         self.set_connect_args(dsn, dict(options))
-        limit = None
-        if budget is not None:
-            if not isinstance(budget, Budget):
-                raise InterfaceError(
-                    f"budget is expected to be a chopin.Budget, got {budget!r}"
-                )
-            config = self.config
-            limit, budget = budget.limit_for(config.database, config.user)
-        if limit is not None:
-            max_size = limit.max_size if max_size is None else max_size
-            min_size = limit.min_size if min_size is None else min_size
-            init_size = limit.init_size if init_size is None else init_size
-        max_size = 10 if max_size is None else max_size
-        min_size = min(10, max_size) if min_size is None else min_size
-        if init_size is None:
-            init_size = min_size
-        _check_sizes(init_size, min_size, max_size)
-        self.init_size = init_size
-        own = Budget(max_size) if budget is None else budget.part(max_size)
-        self.budget = own
         self.per_loop = _count("per_loop", per_loop, 1)
+        min_size, max_size = self._set_sizes(budget, init_size, min_size, max_size)
         self.acquire_timeout = _seconds("acquire_timeout", acquire_timeout)
         self.leak_threshold = _seconds("leak_threshold", leak_threshold)
         depth: int = _count("pipeline_depth", pipeline_depth, 1) or 1
@@ -201,6 +182,33 @@ class PoolSettings:
             openers=_count("openers", openers, 1) or 1,
             retry_connect=_seconds("retry_connect", retry_connect, zero=0.0),
         )
+
+    def _set_sizes(
+        self,
+        budget: Budget | None,
+        init_size: int | None,
+        min_size: int | None,
+        max_size: int | None,
+    ) -> tuple[int, int]:
+        """Take what is not given from the limit of the budget, or the defaults."""
+        if budget is not None:
+            if not isinstance(budget, Budget):
+                raise InterfaceError(
+                    f"budget is expected to be a chopin.Budget, got {budget!r}"
+                )
+            config = self.config
+            limit, budget = budget.limit_for(config.database, config.user)
+            if limit is not None:
+                max_size = limit.max_size if max_size is None else max_size
+                min_size = limit.min_size if min_size is None else min_size
+                init_size = limit.init_size if init_size is None else init_size
+        max_size = 10 if max_size is None else max_size
+        min_size = min(10, max_size) if min_size is None else min_size
+        init_size = min_size if init_size is None else init_size
+        _check_sizes(init_size, min_size, max_size)
+        self.init_size = init_size
+        self.budget = Budget(max_size) if budget is None else budget.part(max_size)
+        return min_size, max_size
 
     def set_connect_args(self, dsn: str | None, options: dict[str, Any]) -> None:
         """Take other arguments for the connections that are opened from now on."""

@@ -326,6 +326,7 @@ cdef class Session:
             self._wake()
         else:
             self.parsing = False
+            self.flush()  # what a callback has asked though no task was woken
         if self.head is None:
             self.inp.shrink()
 

@@ -52,6 +52,10 @@ class PooledSession(Protocol):
         """It is idle and as it was made."""
 
     @property
+    def restoring(self) -> int:
+        """How many cleanings have not ended."""
+
+    @property
     def submitted(self) -> int:
         """How many operations it has been given."""
 

@@ -372,6 +372,10 @@ class Pool:
             return await connection._retry(
                 error, op, want, column, query, args, timeout
             )
+        except (asyncio.CancelledError, TimeoutError):
+            if monotonic() - began < read.mean:
+                began = 0.0  # it would have taken nobody knows how long
+            raise
         finally:
             if settings.reset_policy == "always":
                 slot.connection._session.dirty = True
