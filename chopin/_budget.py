@@ -8,8 +8,10 @@ Rules
   and user, which is part of the whole. A connection is counted in each of them.
 - They are asked when a connection is opened or closed, never while one is lent, and are
   the only thing that event loops share. One lock guards them all.
-- Who gets nothing is remembered. Whoever has most is asked to give something up, in its
-  own loop, and what comes back is offered to those who wait.
+- Who has calls that wait and gets nothing is remembered. Whoever has something idle, or
+  else whoever has most, is asked to give something up, in its own loop, and what comes
+  back is offered to those who wait. They ask again as long as calls wait.
+- Connections that are only to be kept in store take what is free, and nobody's place.
 """
 
 from __future__ import annotations
@@ -41,13 +43,20 @@ class Limit(NamedTuple):
 
 
 class Spender(Protocol):
-    """Who opens connections: the part of a pool that belongs to one event loop."""
+    """Who opens connections: the part of a pool that belongs to one event loop.
+
+    All of it may be called from any thread.
+    """
+
+    @property
+    def idle_count(self) -> int:
+        """About how many of its connections nobody uses."""
 
     def yield_soon(self) -> None:
-        """Give up a connection that can be missed. Called from any thread."""
+        """Give up a connection that can be missed."""
 
     def retry_soon(self) -> None:
-        """There may be room again. Called from any thread."""
+        """There may be room again, or less than there was."""
 
 
 class Budget:
@@ -110,16 +119,17 @@ class Budget:
         self._check(max_size)
         with _lock:
             self.max_size = max_size
-            hungry = list(self._hungry)
-        for spender in hungry:
+            concerned = self._spenders | self._hungry
+        for spender in concerned:
             spender.retry_soon()
 
     # -- for pools ---------------------------------------------------------------------
 
-    def claim(self, spender: Spender) -> bool:
+    def claim(self, spender: Spender, is_needed: bool = True) -> bool:
         """Count one connection more; False if there is no room for it.
 
-        Then `spender` is told when there is, and somebody else is asked to make room.
+        Then `spender` is told when there is, and somebody else is asked to make room,
+        if it is needed and not only to be kept in store.
         """
         rich: Spender | None = None
         with _lock:
@@ -130,11 +140,13 @@ class Budget:
                     budget._spenders[spender] = budget._spenders.get(spender, 0) + 1
                     budget._hungry.pop(spender, None)
                 return True
-            full._hungry[spender] = None
             full._spenders.setdefault(spender, 0)
+            if not is_needed:
+                return False
+            full._hungry[spender] = None
             others = {s: n for s, n in full._spenders.items() if s is not spender and n}
             if others:
-                rich = max(others, key=others.__getitem__)
+                rich = max(others, key=lambda s: (s.idle_count > 0, others[s]))
         if rich is not None:
             rich.yield_soon()
         return False
@@ -167,6 +179,16 @@ class Budget:
                 if waiting and budget._spenders.get(spender, 0) > share:
                     return True
         return False
+
+    def excess(self, spender: Spender) -> int:
+        """How many `spender` has above an equal part, where there are too many."""
+        excess = 0
+        with _lock:
+            for budget in self._chain():
+                if budget.used > budget.max_size:
+                    share = budget.max_size // max(len(budget._spenders), 1)
+                    excess = max(excess, budget._spenders.get(spender, 0) - share)
+        return excess
 
     def forget_hunger(self, spender: Spender) -> None:
         """`spender` does not wait for a connection any more."""

@@ -122,6 +122,7 @@ class Lease:
         self.timeout = timeout
         self.task = asyncio.current_task()
         self.active = True
+        part.leases.add(self)
         self.is_reported = False
         self.frames: tuple[tuple[CodeType, int], ...] = ()
         _holding.set((*(lease for lease in _holding.get() if lease.active), self))
@@ -139,6 +140,7 @@ class Lease:
     def end(self) -> None:
         """The connection is released."""
         self.active = False
+        self.part.leases.discard(self)
         self.slot.lease = None
         held = _holding.get()
         if self in held:
@@ -163,11 +165,17 @@ _OWN_FILES = __file__.rpartition("/")[0]
 
 
 def holds_one_of(part: PoolPart) -> bool:
-    """Whether this task, or one that started it, holds a connection of `part`."""
-    leases = _holding.get()
-    if not leases:
+    """Whether this task, or one that started it, holds a connection of `part`.
+
+    Or may hold one: what was acquired by a task that has ended, such as by
+    `asyncio.wait_for` on Python 3.11 or by `asyncio.gather`, is in unknown hands.
+    """
+    if not part.leases:
         return False
-    return any(lease.active and lease.part is part for lease in leases)
+    leases = _holding.get()
+    return any(lease.active and lease.part is part for lease in leases) or any(
+        lease.task is None or lease.task.done() for lease in part.leases
+    )
 
 
 # -- handles -------------------------------------------------------------------------

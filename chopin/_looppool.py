@@ -29,6 +29,9 @@ Riding (design.md, "Reads that ride")
     Whoever needs a connection of his own must not starve behind riders: for each call
     in `line`, one shared slot, the oldest ones first, takes no new riders and so
     becomes free.
+    A call that waits to run a query that is known to be slow loses little if fast reads
+    go first, and they gain much: when a connection becomes free for it they have that
+    connection for `EXPRESS` seconds, once in `SLOW_QUERY` seconds.
 
 Rules
 - `take*` and `give*` are plain calls; who gets None stands in line by `join`.
@@ -57,6 +60,7 @@ from chopin._slots import (
     SETTLING,
     SHARED,
     SINGLE,
+    SLOW_QUERY,
     Counts,
     Limits,
     Read,
@@ -69,6 +73,8 @@ if TYPE_CHECKING:
 
 #: Seconds without a reply after which nobody joins the riders of a connection.
 LONG_WAIT = 0.005
+#: Seconds for which a connection that a slow query waits for is lent to fast reads.
+EXPRESS = 0.005
 #: Seconds between the beginnings of two openings for calls that wait.
 STAGGER = 0.05
 
@@ -95,8 +101,11 @@ class Host(Protocol):
     def wake_at(self, when: float) -> None:
         """Call `expire` at this time at the latest."""
 
-    def claim(self) -> bool:
-        """Take one connection out of the budget that all loops share."""
+    def claim(self, is_needed: bool) -> bool:
+        """Take one connection out of the budget that all loops share.
+
+        Where there is none, others are asked for one if it is needed.
+        """
 
     def unclaim(self) -> None:
         """Give one back."""
@@ -221,8 +230,11 @@ class LoopPool:
             return None
         limit = self.limits.depth
         best = None
-        for slot in itertools.islice(self.shared, len(self.line), None):
-            if slot.singles < limit and self._takes_riders(slot, now):
+        kept = len(self.line)
+        for slot in self.shared:
+            if kept and now >= slot.express_until:
+                kept -= 1
+            elif slot.singles < limit and self._takes_riders(slot, now):
                 best, limit = slot, slot.singles
                 if limit == 1:
                     break
@@ -289,7 +301,7 @@ class LoopPool:
             self.lost(slot)
         elif self._is_due(slot, now):
             is_for_others = self.surplus > 0
-            self.surplus = 0
+            self.surplus = max(self.surplus - 1, 0)
             self.discard(slot, is_for_others)
         elif not session.is_clean:
             slot.state = SETTLING
@@ -315,7 +327,7 @@ class LoopPool:
 
     def _place(self, slot: Slot, now: float) -> None:
         """Hand a clean connection to whoever has waited longest, or keep it."""
-        ticket = self._next_ticket()
+        ticket = self._next_ticket(slot, now)
         if ticket is None:
             slot.state = IDLE
             self.idle.append(slot)
@@ -330,21 +342,30 @@ class LoopPool:
             slot.since = now
             self._hand_over(ticket, slot, now)
 
-    def _next_ticket(self) -> Ticket | None:
-        """Take the call that has waited longest out of its queue."""
+    def _next_ticket(self, slot: Slot, now: float) -> Ticket | None:
+        """Take the call that has waited longest, or goes first, out of its queue."""
         line, reads = self.line, self.reads_waiting
         for queue in (line, reads):
             while queue and queue[0].done():
                 queue.popleft()
         if not reads:
             return line.popleft() if line else None
-        if not line or reads[0].number < line[0].number:
+        if not line or reads[0].number < line[0].number or self._lets_pass(slot, now):
             return reads.popleft()
         return line.popleft()
 
+    def _lets_pass(self, slot: Slot, now: float) -> bool:
+        """Whether fast reads have this connection before who has waited longest."""
+        first, read = self.line[0].read, self.reads_waiting[0].read
+        if first is None or not first.is_slow or read is None or not read.is_fast:
+            return False
+        if now >= slot.express_until + SLOW_QUERY:
+            slot.express_until = now + EXPRESS
+        return now < slot.express_until
+
     def _admit_riders(self, slot: Slot, now: float) -> None:
         """Let fast reads that wait ride, unless the slot is to become free."""
-        if slot in itertools.islice(self.shared, len(self.line)):
+        if self._is_kept(slot, now):
             return
         reads, depth = self.reads_waiting, self.limits.depth
         while reads and slot.singles < depth and self._takes_riders(slot, now):
@@ -357,6 +378,13 @@ class LoopPool:
             slot.singles += 1
             self.counts.rides += 1
             self._hand_over(ticket, slot, now)
+
+    def _is_kept(self, slot: Slot, now: float) -> bool:
+        """Whether a shared slot is to become free for a call in the line."""
+        if not self.line or now < slot.express_until:
+            return False
+        kept = (other for other in self.shared if now >= other.express_until)
+        return slot in itertools.islice(kept, len(self.line))
 
     def _hand_over(self, ticket: Ticket, slot: Slot, now: float) -> None:
         self.counts.waited += now - ticket.since
@@ -464,7 +492,7 @@ class LoopPool:
             return
         missing = limits.min_size - size
         if missing > 0:
-            self._open(min(missing, free))
+            self._open(min(missing, free), is_needed=False)
             free = limits.openers - self.opening
         wanted = riders + len(self.line) + len(self.reads_waiting) - self.opening
         if wanted <= 0 or free <= 0:
@@ -478,11 +506,15 @@ class LoopPool:
         else:
             self.host.wake_at(self._next_stagger)
 
-    def _open(self, count: int) -> None:
+    def _open(self, count: int, is_needed: bool = True) -> None:
         if self.clock() - self._failed > _FORGIVEN:
             self._failing_since = math.inf
         for _ in range(count):
-            if self.size >= self.limits.max_size or not self.host.claim():
+            if self.size >= self.limits.max_size:
+                return
+            if not self.host.claim(is_needed):
+                if is_needed:
+                    self.host.wake_at(self.clock() + STAGGER)  # to ask again
                 return
             self.opening += 1
             self.host.open_one()

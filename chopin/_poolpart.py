@@ -7,7 +7,7 @@ Layer L5. Imports L0, L3, L4 and the pool's other modules but `pool`.
 Rules
 - It knows the pool's settings and not the pool, so that a pool that was dropped can be
   noticed.
-- Everything here runs in its loop but `yield_soon` and `retry_soon`, which may be
+- Everything here runs in its loop but what `Spender` has and `bury`, which may be
   called from any thread.
 - What it does in the background are tasks of its own, which end with it.
 """
@@ -19,10 +19,11 @@ import functools
 import logging
 import math
 import random
+import threading
 import time
 import warnings
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from chopin._codecs import CodecMap
@@ -73,9 +74,11 @@ class PoolPart:
         self._salted: SaltedCache = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._openers: set[asyncio.Task[Any]] = set()
+        self.leases: set[Lease] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wake_time = math.inf
-        self._drained: asyncio.Event | None = None
+        self._on_drained: Callable[[], None] | None = None
+        self._burial = threading.Lock()
 
     # -- single queries and acquisitions -----------------------------------------------
 
@@ -105,31 +108,33 @@ class PoolPart:
             The slot, and when its use began, or 0 if it is shared.
         """
         pool = self.pool
+        began = self.clock()
         deadline = self.deadline(timeout)
         while slot is not None:
             now = self.clock()
-            if await self._is_fresh(slot, now):
+            if await self._is_fresh(slot, now, deadline):
                 return slot, self.clock()
             slot = pool.take_single(read, self.clock())
         may_ride = read.is_fast and pool.limits.depth > 1 and not holds_one_of(self)
-        slot = await self._wait(read, may_ride, self.clock(), deadline)
+        slot = await self._wait(read, may_ride, began, deadline)
         return slot, 0.0 if slot.singles > 1 else self.clock()
 
     async def acquire(self, timeout: float | None) -> Connection:
         """A connection for one user, set up as the pool's `setup` says."""
         pool = self.pool
+        began = self.clock()
         deadline = self.deadline(timeout)
         while True:
             now = self.clock()
             slot = pool.take(now)
             if slot is None:
-                slot = await self._wait(None, False, now, deadline)
+                slot = await self._wait(None, False, began, deadline)
             if now - slot.checked <= pool.limits.check_after:
                 break
-            if await self._is_fresh(slot, now):
+            if await self._is_fresh(slot, now, deadline):
                 break
         pool.counts.acquired += 1
-        lease = slot.lease = Lease(self, slot, now, timeout)
+        lease = slot.lease = Lease(self, slot, self.clock(), timeout)
         if self.settings.leak_threshold != math.inf:
             lease.keep_stack()
         handle = lend(lease)
@@ -144,7 +149,7 @@ class PoolPart:
         return handle
 
     async def _wait(
-        self, read: Read | None, may_ride: bool, now: float, deadline: float
+        self, read: Read | None, may_ride: bool, began: float, deadline: float
     ) -> Slot:
         """Stand in line for a connection."""
         pool = self.pool
@@ -157,30 +162,38 @@ class PoolPart:
                 f"one: {self._describe_holders()}",
                 hint="acquire one connection per task, or raise max_size",
             )
-        ticket = pool.join(read, may_ride, now, deadline, task)
+        ticket = pool.join(read, may_ride, self.clock(), deadline, task)
+        ticket.since = began
         try:
             slot: Slot = await ticket
         except BaseException:
-            pool.leave(ticket, self.clock())
+            if not self.loop.is_closed():
+                pool.leave(ticket, self.clock())
             raise
         if slot.state is GONE:
             # it was closed in the turn in which it was handed over
-            return await self._wait(read, may_ride, now, deadline)
+            return await self._wait(read, may_ride, began, deadline)
         return slot
 
-    async def _is_fresh(self, slot: Slot, now: float) -> bool:
-        """Ask the server of a connection that was idle for long whether it is there."""
-        if now - slot.checked <= self.pool.limits.check_after:
+    async def _is_fresh(self, slot: Slot, now: float, deadline: float) -> bool:
+        """Ask the server of a connection that was idle for long whether it is there.
+
+        If it is not, the other ones that are idle are asked all at once meanwhile.
+        """
+        pool = self.pool
+        if now - slot.checked <= pool.limits.check_after:
             return True
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT):
+            async with asyncio.timeout(min(CHECK_TIMEOUT, deadline - now)):
                 await start_sync(slot.connection._session)
         except asyncio.CancelledError:
-            self.pool.discard(slot)
+            pool.discard(slot)
             raise
         except Exception:
-            self.pool.counts.validations_failed += 1
-            self.pool.discard(slot)
+            pool.counts.validations_failed += 1
+            for other in pool.due_for_check(now, max(pool.limits.check_after, 0.0)):
+                self._start(self._check(other))
+            pool.discard(slot)
             return False
         slot.checked = self.clock()
         return True
@@ -290,7 +303,7 @@ class PoolPart:
                 raise
             pool.opened(slot, self.clock())
 
-        while pool.opening < min(count, pool.limits.max_size) and self.claim():
+        while pool.opening < min(count, pool.limits.max_size) and self.claim(False):
             pool.opening += 1
         rest = pool.opening - 1
         if rest < 0:
@@ -385,7 +398,6 @@ class PoolPart:
         slot = ref()
         if slot is not None and slot.lease is None and not slot.singles:
             self.pool.lost(slot)
-        self._see_drained()
 
     def close_slot(self, slot: Slot) -> None:
         """Say goodbye in the background."""
@@ -398,7 +410,6 @@ class PoolPart:
             log.debug("a connection did not close in order: %r", error)
         finally:
             slot.connection._session.terminate()
-            self._see_drained()
 
     def wake_at(self, when: float) -> None:
         """Have `_tick` called at this time at the latest."""
@@ -410,40 +421,70 @@ class PoolPart:
         delay = max(when - self.clock(), 0.0)
         self._timer = self.loop.call_later(delay, _tick, weakref.ref(self))
 
-    def claim(self) -> bool:
+    def claim(self, is_needed: bool) -> bool:
         """One connection out of the budget."""
-        return self.settings.budget.claim(self)
+        return self.settings.budget.claim(self, is_needed)
 
     def unclaim(self) -> None:
         """One connection back to the budget."""
         self.settings.budget.unclaim(self)
+        self._see_drained()
 
     # -- other loops -------------------------------------------------------------------
+
+    @property
+    def idle_count(self) -> int:
+        """About how many connections nobody uses; asked from any thread."""
+        return len(self.pool.idle)
 
     def yield_soon(self) -> None:
         """Another loop or pool has not got its share: give a connection up."""
         self._from_outside(self._yield)
 
     def retry_soon(self) -> None:
-        """Another loop or pool has given a connection up."""
-        self._from_outside(self._consider)
+        """Another loop or pool has given a connection up, or the budget has changed."""
+        self._from_outside(self._look)
 
     def _from_outside(self, callback: Any) -> None:
         try:
             self.loop.call_soon_threadsafe(callback)
         except RuntimeError:
-            pass  # the loop is closed: nobody is left who could want anything
+            self.bury()
 
     def _yield(self) -> None:
         pool = self.pool
         if self.is_stopped or pool.yield_one():
             return
         if self.settings.budget.is_over_share(self):
-            pool.surplus = 1
+            pool.surplus = max(pool.surplus, 1)
 
-    def _consider(self) -> None:
+    def _look(self) -> None:
         if not self.is_stopped:
-            self.pool.consider_opening(self.clock())
+            self.tick()
+
+    def bury(self) -> None:
+        """Its event loop was closed, or stands still for good: its connections end.
+
+        From any thread.
+        """
+        if not self._burial.acquire(blocking=False):
+            return
+        self.is_stopped = True
+        pool = self.pool
+        size = pool.size
+        pool.is_closing = True
+        pool.opening = 0
+        for slot in list(pool.slots):
+            slot.state = GONE
+            slot.connection._session.cut()
+        for collection in (pool.slots, pool.idle, pool.shared, pool.settling):
+            collection.clear()
+        pool.counts.closed += size
+        self._tasks.clear()
+        for _ in range(size):
+            self.unclaim()
+        self.settings.budget.leave(self)
+        self._see_drained()
 
     # -- housekeeping ------------------------------------------------------------------
 
@@ -461,7 +502,16 @@ class PoolPart:
             self._report_leaks(now)
         if not any(self.pool.waiting):
             self.settings.budget.forget_hunger(self)
+        self._shrink()
         self.wake_at(min(next_time, now + self.settings.pause))
+
+    def _shrink(self) -> None:
+        """Give up what the budget has no room for, now or when it is free."""
+        excess = self.settings.budget.excess(self)
+        while excess > 0 and self.pool.yield_one():
+            excess -= 1
+        if excess > 0:
+            self.pool.surplus = excess
 
     def _time_out(self, ticket: Ticket) -> Exception:
         pool = self.pool
@@ -516,13 +566,20 @@ class PoolPart:
 
     # -- the end -----------------------------------------------------------------------
 
-    async def close(self, is_fast: bool) -> None:
-        """Close everything: what is idle at once, what is used when it is given back.
+    @property
+    def is_drained(self) -> bool:
+        """Whether it is closing, and everything has ended."""
+        return self.pool.is_closing and not (self.pool.size or self._tasks)
+
+    def close(self, is_fast: bool, on_drained: Callable[[], None]) -> None:
+        """Close what is idle at once, what is used when it is given back.
 
         Args:
             is_fast: do not wait for who uses a connection.
+            on_drained: called when all of it has ended.
         """
         pool = self.pool
+        self._on_drained = on_drained
         pool.is_closing = True
         for task in list(self._openers):
             task.cancel()
@@ -530,17 +587,13 @@ class PoolPart:
         pool.flush("all" if is_fast else "idle")
         for slot in list(pool.settling):
             pool.discard(slot)
-        self._drained = asyncio.Event()
-        while pool.slots or self._tasks - {asyncio.current_task()}:
-            self._drained.clear()
-            await self._drained.wait()
-        self.stop()
+        self._see_drained()
 
     def reopen(self) -> None:
         """The close was called off."""
+        self._on_drained = None
         self.pool.is_closing = False
-        self._drained = None
-        self._consider()
+        self.tick()
 
     def terminate(self) -> None:
         """End everything now, without a word to the server."""
@@ -562,8 +615,8 @@ class PoolPart:
         self.settings.budget.leave(self)
 
     def _see_drained(self) -> None:
-        if self._drained is not None:
-            self._drained.set()
+        if self._on_drained is not None and self.is_drained:
+            self._on_drained()
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(coroutine)

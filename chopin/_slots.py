@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Mean time in seconds of a read that may share a connection with others.
 FAST_READ = 0.005
+#: Mean time in seconds of a query that lets fast reads go first.
+SLOW_QUERY = 0.05
 
 
 class State(enum.Enum):
@@ -70,6 +72,11 @@ class Read:
         self.is_fast = False
         self.mean = math.inf
 
+    @property
+    def is_slow(self) -> bool:
+        """It has run, and takes long."""
+        return SLOW_QUERY <= self.mean < math.inf
+
     def took(self, seconds: float) -> None:
         """Learn from a run that had a connection to itself.
 
@@ -99,6 +106,7 @@ class Slot:
         expires: when it is replaced because of its age.
         is_stale: replace it once it is free.
         may_pass: while it is SETTLING: it may be used already.
+        express_until: fast reads go ahead of slow queries so long.
     """
 
     __slots__ = (
@@ -106,6 +114,7 @@ class Slot:
         "checked",
         "connection",
         "expires",
+        "express_until",
         "idle_since",
         "is_stale",
         "lease",
@@ -130,6 +139,7 @@ class Slot:
         self.expires = expires
         self.is_stale = False
         self.may_pass = False
+        self.express_until = -math.inf
 
 
 class Ticket(Waiter):

@@ -17,6 +17,8 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -237,6 +239,13 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         """End the session from any place, without waiting for anything."""
         self.lost(None)
         self.abort()
+
+    def cut(self) -> None:
+        """End the session where its event loop is gone: the server sees it end."""
+        sock = self.extra_info("socket")
+        # uvloop closes its sockets with the loop, and refuses everything then
+        with contextlib.suppress(Exception):
+            sock.shutdown(socket.SHUT_RDWR)
 
     async def end(self, timeout: float | None) -> None:
         """Close the connection: stop what is in flight, say goodbye, wait for the end.

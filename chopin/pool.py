@@ -19,6 +19,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import threading
@@ -33,7 +34,6 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from contextlib import asynccontextmanager
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack
@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _log = logging.getLogger("chopin.pool")
+
+# Seconds between two looks whether another event loop is still there.
+_LOOK = 0.2
 
 # A text that may hold several statements shares its connection with nobody.
 _SCRIPT = Read(False)
@@ -176,8 +179,9 @@ class Pool:
             )
         loop = get_running_loop()
         with self._lock:
-            for other in [other for other in self._parts if other.is_closed()]:
-                self._bury(other)
+            if self._state is not _State.OPEN:  # by now
+                raise PoolError(f"pool is {self._state.value}")
+            self._bury_dead(lambda loop: loop.is_closed())
             part = self._parts.get(loop)
             if part is None:
                 part = PoolPart(self._settings, loop)
@@ -187,14 +191,13 @@ class Pool:
         part.tick()
         return part
 
-    def _bury(self, loop: asyncio.AbstractEventLoop) -> None:
-        """An event loop was closed with its connections open: they are gone."""
-        part = self._parts[loop]
-        self._parts = {key: p for key, p in self._parts.items() if key is not loop}
-        for _ in list(part.pool.slots):
-            part.unclaim()
-        self._past.add(part.pool.counts)
-        self._settings.budget.leave(part)
+    def _bury_dead(self, is_dead: Callable[[asyncio.AbstractEventLoop], bool]) -> None:
+        """Forget event loops that were closed with their connections open."""
+        for loop, part in list(self._parts.items()):
+            if is_dead(loop):
+                part.bury()
+                self._past.add(part.pool.counts)
+                self._parts = {k: p for k, p in self._parts.items() if p is not part}
 
     def __del__(self) -> None:
         parts = [
@@ -203,7 +206,9 @@ class Pool:
         if not parts or self._state is _State.CLOSED:
             return
         for part in parts:
-            if not part.loop.is_closed():
+            if part.loop.is_closed():
+                part.bury()
+            else:
                 part.loop.call_soon_threadsafe(part.terminate)
         warnings.warn(
             f"unclosed pool {self!r}; close it with 'await pool.close()' or use "
@@ -466,7 +471,7 @@ class Pool:
                 slot, lease.timeout if timeout is None else timeout
             )
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def transaction(
         self,
         *,
@@ -684,37 +689,43 @@ class Pool:
             async with asyncio.timeout(timeout):
                 await asyncio.wait([self._closing])
             return
-        self._state = _State.CLOSING
-        self._live = {}
-        self._closing = asyncio.ensure_future(self._close_parts(mode == "fast"))
+        with self._lock:
+            self._state = _State.CLOSING
+            self._live = {}
+        self._closing = asyncio.create_task(self._close_parts(mode == "fast"))
         try:
             async with asyncio.timeout(timeout):
                 await _warn_when_slow(self._closing, self.holders)
-        except asyncio.CancelledError:
-            if self._state is _State.OPEN:
-                raise InterfaceError("the pool's close was called off") from None
-            self.terminate()
-            raise
         except BaseException:
-            self.terminate()
-            raise
+            if self._state is not _State.OPEN:
+                self.terminate()
+                raise
+        if self._state is _State.OPEN:
+            raise InterfaceError("the pool's close was called off")
         self._state = _State.CLOSED
+        self._in_each_loop(PoolPart.stop)
 
     async def _close_parts(self, is_fast: bool) -> None:
         here = get_running_loop()
-        ends: list[Awaitable[None]] = []
-        for part in self._all_parts():
-            if part.loop is here:
-                ends.append(part.close(is_fast))
-            elif part.loop.is_running():
-                ends.append(
-                    asyncio.wrap_future(
-                        asyncio.run_coroutine_threadsafe(part.close(is_fast), part.loop)
-                    )
-                )
-            elif not part.loop.is_closed():
-                part.terminate()
-        await asyncio.gather(*ends)
+        changed = asyncio.Event()
+
+        def on_drained() -> None:
+            with contextlib.suppress(RuntimeError):
+                here.call_soon_threadsafe(changed.set)
+
+        def is_dead(loop: asyncio.AbstractEventLoop) -> bool:
+            return not loop.is_running()
+
+        self._bury_dead(is_dead)
+        self._in_each_loop(lambda part: part.close(is_fast, on_drained))
+        while parts := [part for part in self._all_parts() if not part.is_drained]:
+            # another loop may end at any moment, and tells nobody
+            pause = None if {part.loop for part in parts} == {here} else _LOOK
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await changed.wait()
+            changed.clear()
+            self._bury_dead(is_dead)
 
     def cancel_close(self) -> None:
         """Call a graceful `close` off that is still waiting: the pool serves again.
@@ -724,7 +735,7 @@ class Pool:
         if self._state is not _State.CLOSING or self._closing is None:
             return
         self._state = _State.OPEN
-        self._closing.cancel()
+        self._closing.get_loop().call_soon_threadsafe(self._closing.cancel)
         self._in_each_loop(PoolPart.reopen)
         if not self._is_disabled:
             self._live = dict(self._parts)
@@ -735,8 +746,10 @@ class Pool:
             return
         if self._state is _State.NEW:
             raise PoolError(f"pool is {self._state.value}")
-        self._state = _State.CLOSED
-        self._live = {}
+        with self._lock:
+            self._state = _State.CLOSED
+            self._live = {}
+        self._bury_dead(lambda loop: loop.is_closed())
         self._in_each_loop(PoolPart.terminate)
 
 

@@ -130,7 +130,7 @@ class Host:
     def wake_at(self, when):
         self.alarm = min(self.alarm, when)
 
-    def claim(self):
+    def claim(self, is_needed=True):
         if self.claimed >= self.room:
             return False
         self.claimed += 1

@@ -23,8 +23,14 @@ KINDS = {
     "threads": "runtime._has_gil = lambda: False",
 }
 PROGRAM = """\
-import asyncio, logging, os, signal, sys, threading, time
+import asyncio, logging, os, signal, sys, threading, time, types
 from functools import partial
+
+# of the package only what the runtime needs: the rest takes longer than most tests
+package = types.ModuleType("chopin")
+package.__path__ = [os.path.join(os.environ["PYTHONPATH"], "chopin")]
+sys.modules["chopin"] = package
+
 from chopin import _crews, _workers, runtime
 from chopin._workers import Restarts
 from chopin.runtime import Worker, run

@@ -1,0 +1,484 @@
+"""How pools and event loops share a number of connections."""
+
+import contextlib
+import sys
+import threading
+from functools import partial
+
+import pytest
+
+from chopin._budget import Budget, Limit
+from chopin.exceptions import InterfaceError
+
+PATIENCE_S = 10
+ROUNDS = 1500
+
+
+class Spender:
+    """Counts how often it was asked for a connection, and told that there is room."""
+
+    def __init__(self):
+        self.asked = 0
+        self.told = 0
+
+    def yield_soon(self):
+        self.asked += 1
+
+    def retry_soon(self):
+        self.told += 1
+
+
+def spenders(*counts, budget):
+    """One spender for each count, with so many connections."""
+    made = [Spender() for _ in counts]
+    for spender, count in zip(made, counts, strict=True):
+        for _ in range(count):
+            assert budget.claim(spender)
+    return made
+
+
+def hungry(budget):
+    """One more spender, which has got nothing."""
+    spender = Spender()
+    assert not budget.claim(spender)
+    return spender
+
+
+# The number
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 2.5, "5", None])
+@pytest.mark.parametrize(
+    "call",
+    [
+        Budget,
+        Budget(5).part,
+        Budget(5).resize,
+        lambda value: Budget(5, {("app", "web"): Limit(value)}),
+        lambda value: Budget(5, {("app", "web"): (value, 0, 0)}),
+    ],
+    ids=["budget", "part", "resize", "limit", "tuple"],
+)
+def test_makes_no_sense(call, value):
+    """A number of connections is a whole one above zero, wherever it is said."""
+    with pytest.raises(InterfaceError) as info:
+        call(value)
+    text = f"max_size is expected to be greater than zero, got {value!r}"
+    assert str(info.value) == text
+
+
+def test_refused_number_changes_nothing():
+    """It stays as it was."""
+    budget = Budget(5)
+    with pytest.raises(InterfaceError):
+        budget.resize(0)
+    assert budget.max_size == 5
+
+
+def test_claims_up_to_the_maximum():
+    """And what is given back can be claimed again, by anybody."""
+    budget = Budget(3)
+    one, two = spenders(1, 2, budget=budget)
+    assert budget.used == 3
+    assert not budget.claim(one)
+    assert budget.used == 3
+    budget.unclaim(two)
+    assert budget.used == 2
+    assert budget.claim(one)
+    assert not budget.claim(two)
+    assert budget.used == 3
+
+
+# Who is asked and who is told
+
+
+def test_who_has_most_is_asked():
+    """And nobody else."""
+    budget = Budget(6)
+    poor, rich, other = spenders(1, 3, 2, budget=budget)
+    hungry(budget)
+    assert (poor.asked, rich.asked, other.asked) == (0, 1, 0)
+
+
+def test_nobody_is_asked_to_make_room_for_himself():
+    """Not even who has most of all."""
+    budget = Budget(3)
+    rich, poor = spenders(2, 1, budget=budget)
+    assert not budget.claim(rich)
+    assert (rich.asked, poor.asked) == (0, 1)
+
+
+def test_who_has_nothing_is_not_asked():
+    """One has all, and the others wait."""
+    budget = Budget(1)
+    (rich,) = spenders(1, budget=budget)
+    others = [hungry(budget), hungry(budget)]
+    assert not budget.claim(rich)
+    assert [spender.asked for spender in others] == [0, 0]
+    assert rich.asked == 2
+
+
+def test_nobody_is_asked_where_there_is_room():
+    """Or told."""
+    budget = Budget(3)
+    made = spenders(2, 1, budget=budget)
+    budget.unclaim(made[0])
+    assert budget.claim(made[1])
+    assert [(spender.asked, spender.told) for spender in made] == [(0, 0), (0, 0)]
+
+
+def test_who_waits_is_told():
+    """When somebody gives one back: all who wait, but not who has given it."""
+    budget = Budget(2)
+    one, two = spenders(1, 1, budget=budget)
+    third = hungry(budget)
+    assert not budget.claim(one)
+    budget.unclaim(one)
+    assert (one.told, two.told, third.told) == (0, 0, 1)
+    budget.unclaim(two)
+    assert (one.told, two.told, third.told) == (1, 0, 2)
+
+
+def test_who_has_been_served_is_not_told():
+    """It waits no longer."""
+    budget = Budget(2)
+    one, _ = spenders(1, 1, budget=budget)
+    third = hungry(budget)
+    budget.unclaim(one)
+    assert budget.claim(third)
+    told = third.told
+    budget.unclaim(one)
+    assert third.told == told
+
+
+def test_who_does_not_wait_any_more_is_not_told():
+    """It has said so."""
+    budget = Budget(1)
+    (one,) = spenders(1, budget=budget)
+    gone, waits = hungry(budget), hungry(budget)
+    budget.forget_hunger(gone)
+    budget.forget_hunger(gone)
+    budget.unclaim(one)
+    assert (gone.told, waits.told) == (0, 1)
+
+
+def test_told_when_there_may_be_more():
+    """Whoever waits when the maximum is changed."""
+    budget = Budget(1)
+    (one,) = spenders(1, budget=budget)
+    waits = hungry(budget)
+    budget.resize(2)
+    assert (one.told, waits.told) == (0, 1)
+    assert budget.claim(waits)
+    assert not budget.claim(waits)
+
+
+def test_there_may_be_fewer_than_there_are():
+    """Nobody gets one until enough have been given back."""
+    budget = Budget(4)
+    (one,) = spenders(4, budget=budget)
+    budget.resize(2)
+    assert budget.used == 4
+    for _ in range(2):
+        assert not budget.claim(one)
+        budget.unclaim(one)
+    assert not budget.claim(one)
+    budget.unclaim(one)
+    assert budget.claim(one)
+    assert budget.used == 2
+
+
+# Shares
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "waiting", "expected"),
+    [
+        (4, [2], 1, True),  # of 6, a third
+        (2, [2, 2], 1, True),  # of 6, a fourth
+        (3, [3], 0, False),  # nobody waits
+        (3, [3], 1, True),
+        (2, [4], 1, False),  # not above a third
+        (0, [6], 1, False),
+        (6, [], 1, True),
+    ],
+)
+def test_share(mine, others, waiting, expected):
+    """More than an equal part is too much only while somebody waits, who counts."""
+    budget = Budget(6)
+    me, *_ = spenders(mine, *others, budget=budget)
+    for _ in range(waiting):
+        hungry(budget)
+    assert budget.is_over_share(me) is expected
+
+
+def test_own_hunger_is_no_reason_to_give_up():
+    """Only that of others."""
+    budget = Budget(3)
+    me, _ = spenders(2, 1, budget=budget)
+    assert not budget.claim(me)
+    assert not budget.is_over_share(me)
+
+
+def test_share_of_the_whole():
+    """A part that is not too much of its own budget may be of the one above."""
+    whole = Budget(4)
+    mine, theirs = whole.part(4), whole.part(4)
+    (me,) = spenders(4, budget=mine)
+    assert not mine.is_over_share(me)
+    hungry(theirs)
+    assert mine.is_over_share(me)
+
+
+# Budgets in budgets
+
+
+def test_part_counts_above():
+    """Each connection of a part is one of the whole, for as long as it is there."""
+    whole = Budget(3)
+    one, two = whole.part(2), whole.part(2)
+    (first,) = spenders(2, budget=one)
+    (second,) = spenders(1, budget=two)
+    assert (one.used, two.used, whole.used) == (2, 1, 3)
+    one.unclaim(first)
+    assert (one.used, two.used, whole.used) == (1, 1, 2)
+    assert two.claim(second)
+    assert (one.used, two.used, whole.used) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("full", ["part", "middle", "whole"])
+def test_refused_by_any(full):
+    """What one of them refuses is counted in none."""
+    sizes = dict.fromkeys(["part", "middle", "whole"], 5) | {full: 1}
+    whole = Budget(sizes["whole"])
+    middle = whole.part(sizes["middle"])
+    part = middle.part(sizes["part"])
+    (one,) = spenders(1, budget=part)
+    hungry(part)
+    assert [budget.used for budget in (part, middle, whole)] == [1, 1, 1]
+    part.unclaim(one)
+    assert [budget.used for budget in (part, middle, whole)] == [0, 0, 0]
+
+
+def test_only_who_stands_in_the_way_is_asked():
+    """Another part's connections do not matter to a part that is full."""
+    whole = Budget(10)
+    mine, theirs = whole.part(2), whole.part(5)
+    (rich,) = spenders(5, budget=theirs)
+    (other,) = spenders(2, budget=mine)
+    waits = hungry(mine)
+    assert (rich.asked, other.asked) == (0, 1)
+    theirs.unclaim(rich)
+    assert waits.told == 0
+    mine.unclaim(other)
+    assert waits.told == 1
+
+
+def test_parts_make_room_for_each_other():
+    """Where the whole is full, who has most of it is asked, and who waits is told."""
+    whole = Budget(3)
+    one, two = whole.part(3), whole.part(3)
+    (rich,) = spenders(3, budget=one)
+    waits = hungry(two)
+    assert rich.asked == 1
+    one.unclaim(rich)
+    assert waits.told == 1
+    assert two.claim(waits)
+    one.unclaim(rich)
+    assert waits.told == 1
+
+
+# Limits of databases and users
+
+LIMITS = {
+    ("app", "web"): (1, 0, 0),
+    ("all", "web"): Limit(2),
+    ("app", "all"): (3, 2),
+    ("all", "all"): (4,),
+}
+
+
+@pytest.mark.parametrize(
+    ("missing", "database", "user", "expected"),
+    [
+        ([], "app", "web", Limit(1, 0, 0)),
+        ([], "app", "cron", Limit(3, 2)),
+        ([], "logs", "web", Limit(2)),
+        ([], "logs", "cron", Limit(4)),
+        ([("app", "web")], "app", "web", Limit(2)),
+        ([("app", "web"), ("all", "web")], "app", "web", Limit(3, 2)),
+        ([("app", "web"), ("all", "web"), ("app", "all")], "app", "web", Limit(4)),
+        (LIMITS, "app", "web", None),
+        ([("all", "all")], "logs", "cron", None),
+    ],
+)
+def test_which_limit(missing, database, user, expected):
+    """The nearest one counts; where there is none, the whole does."""
+    limits = {key: value for key, value in LIMITS.items() if key not in missing}
+    whole = Budget(9, limits)
+    limit, budget = whole.limit_for(database, user)
+    assert limit == expected
+    if expected is None:
+        assert budget is whole
+    else:
+        assert budget.max_size == expected.max_size
+        assert whole.limit_for(database, user)[1] is budget
+
+
+def test_limit_is_part_of_the_whole():
+    """Those of a limit share it with each other, and the whole with everybody."""
+    whole = Budget(3, {("app", "reports"): (2, 0, 0)})
+    _, reports = whole.limit_for("app", "reports")
+    pools = [reports.part(5), reports.part(5)]
+    first, second = (spenders(1, budget=pool)[0] for pool in pools)
+    assert not pools[0].claim(first)
+    (web,) = spenders(1, budget=whole.part(5))
+    assert whole.used == 3
+    pools[1].unclaim(second)
+    assert first.told == 1
+    assert whole.claim(web)
+    assert not pools[0].claim(first)
+    assert web.asked == 1
+
+
+# Leaving
+
+
+def test_who_has_left_is_not_asked():
+    """Nor told, nor counted among those who share."""
+    whole = Budget(4)
+    part = whole.part(4)
+    (gone,) = spenders(3, budget=part)
+    (me,) = spenders(1, budget=whole)
+    waits = hungry(whole)
+    assert gone.asked == 1
+    assert not part.claim(gone)
+    for _ in range(3):
+        part.unclaim(gone)
+    part.leave(gone)
+    assert gone.told == 0
+    for _ in range(3):
+        assert whole.claim(waits)
+    assert not whole.claim(me)
+    assert gone.asked == 1
+    whole.unclaim(waits)
+    assert gone.told == 0
+    assert me.told == 1
+
+
+def test_those_who_stay_share_what_there_is():
+    """An equal part is larger without who has left."""
+    budget = Budget(6)
+    me, gone = spenders(3, 3, budget=budget)
+    waits = hungry(budget)
+    assert budget.is_over_share(me)
+    for _ in range(3):
+        budget.unclaim(gone)
+    budget.leave(gone)
+    for _ in range(3):
+        assert budget.claim(waits)
+    assert not budget.claim(waits)
+    assert not budget.is_over_share(me)
+
+
+def test_connection_that_outlives_its_pool():
+    """It is counted until it is given back, also by one who has left before."""
+    whole = Budget(2)
+    part = whole.part(2)
+    (gone,) = spenders(2, budget=part)
+    part.leave(gone)
+    waits = hungry(whole)
+    part.unclaim(gone)
+    assert (part.used, whole.used) == (1, 1)
+    assert waits.told == 1
+    part.unclaim(gone)
+    assert (part.used, whole.used) == (0, 0)
+    part.leave(gone)
+
+
+# Threads
+
+
+class Thrifty:
+    """A thread that claims and gives back, and waits for its turn in between.
+
+    Attributes:
+        failure: why it has ended too early.
+    """
+
+    def __init__(self, budget, ledger):
+        self.budget = budget
+        self.ledger = ledger
+        self.room = threading.Event()
+        self.failure = None
+
+    def yield_soon(self):
+        """It gives everything up at once in any case."""
+
+    def retry_soon(self):
+        self.room.set()
+
+    def run(self, start):
+        start.wait(PATIENCE_S)
+        for _ in range(ROUNDS):
+            self.room.clear()
+            while not self.budget.claim(self):
+                if not self.room.wait(PATIENCE_S):
+                    self.failure = "it was never told that there is room"
+                    return
+                self.room.clear()
+            with self.ledger.counted():
+                pass
+            self.budget.unclaim(self)
+
+
+class Ledger:
+    """How many connections there are by another count, and the most there were."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+
+    @contextlib.contextmanager
+    def counted(self):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        yield
+        with self.lock:
+            self.now -= 1
+
+
+@pytest.fixture
+def many_switches():
+    """Threads take turns after each few instructions."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("max_size", [1, 2])
+def test_threads(many_switches, max_size):
+    """Never more than there may be, none lost, and whoever waits is told."""
+    whole, ledger = Budget(max_size), Ledger()
+    parts = [whole.part(5), whole.part(5)]
+    workers = [Thrifty(part, ledger) for part in (*parts, parts[0], whole)]
+    start = threading.Barrier(len(workers))
+    threads = [
+        threading.Thread(target=partial(worker.run, start), daemon=True)
+        for worker in workers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(6 * PATIENCE_S)
+    assert [worker.failure for worker in workers] == [None] * len(workers)
+    assert not any(thread.is_alive() for thread in threads)
+    assert ledger.most <= max_size
+    assert [budget.used for budget in (whole, *parts)] == [0, 0, 0]
+    for worker, part in zip(workers, (*parts, parts[0], whole), strict=True):
+        assert all(part.claim(worker) for _ in range(max_size))
+        assert not part.claim(worker)
+        for _ in range(max_size):
+            part.unclaim(worker)
