@@ -18,11 +18,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 from chopin.exceptions import InterfaceError
 
 _lock = threading.Lock()
+
+# Seconds after which who has not asked again is taken to have stopped.
+_HUNGER = 0.25
 
 #: In `Budget.limits`: any database, any user.
 ALL = "all"
@@ -88,7 +92,7 @@ class Budget:
         self.used = 0
         self._parent: Budget | None = None
         self._spenders: dict[Spender, int] = {}
-        self._hungry: dict[Spender, None] = {}
+        self._hungry: dict[Spender, float] = {}
         self._limits: dict[tuple[str, str], tuple[Limit, Budget]] = {}
         for key, value in (limits or {}).items():
             limit = Limit(*value)
@@ -129,11 +133,12 @@ class Budget:
         """Count one connection more; False if there is no room for it.
 
         Then `spender` is told when there is, and somebody else is asked to make room,
-        if it is needed and not only to be kept in store.
+        if it is needed and not only to be kept in store. Room that others wait for is
+        left to who has least.
         """
         rich: Spender | None = None
         with _lock:
-            full = self._full()
+            full = self._full() or self._contested(spender, is_needed)
             if full is None:
                 for budget in self._chain():
                     budget.used += 1
@@ -143,7 +148,9 @@ class Budget:
             full._spenders.setdefault(spender, 0)
             if not is_needed:
                 return False
-            full._hungry[spender] = None
+            full._hungry[spender] = monotonic()
+            if full.used < full.max_size:
+                return False
             others = {s: n for s, n in full._spenders.items() if s is not spender and n}
             if others:
                 rich = max(others, key=lambda s: (s.idle_count > 0, others[s]))
@@ -201,6 +208,17 @@ class Budget:
         while chain[-1]._parent is not None:
             chain.append(chain[-1]._parent)
         return chain
+
+    def _contested(self, spender: Spender, is_needed: bool) -> Budget | None:
+        """The budget with room that others wait for who have less."""
+        for budget in self._chain():
+            count = budget._spenders.get
+            for other, asked in budget._hungry.items():
+                if other is spender or monotonic() - asked > _HUNGER:
+                    continue
+                if not is_needed or count(spender, 0) > count(other, 0):
+                    return budget
+        return None
 
     def _full(self) -> Budget | None:
         for budget in self._chain():

@@ -14,10 +14,12 @@ Rules
   (`U&"..."`), and a comment in a comment.
 - A name before a parenthesis is a call, unless what stands around it says otherwise,
   and a call must be of a function of the table.
+- A name after a dot may be a call as well, since `x.f` is f(x) if x has no column f: it
+  must be of none of the server's functions that do something.
 
 What no text can tell: what is behind a view, a rule, a trigger, a policy, a default, an
-operator or a cast of the user's own, or a function of his that has the name of a
-built-in one.
+operator or a cast of the user's own; and a function of his that has the name of a
+built-in one, or is called as if it were a column.
 
 Source: PostgreSQL documentation, "Lexical Structure", "SQL Commands", "DISCARD".
 """
@@ -26,8 +28,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
-from chopin._functions import HARMLESS, KEYWORDS, TIDY, words
+from chopin._functions import ACTING, HARMLESS, KEYWORDS, TIDY, words
 
 #: The statement is a plain read, which may share a busy connection with other ones.
 READS = 1
@@ -66,7 +69,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _SIGNS = frozenset("-+*/%^<>=~!@#&|`?")
-_NO_NAMES = frozenset(["'", "0", "::", *_SIGNS, *"()[],.:"])
+_NO_NAMES = frozenset(["'", "e'", "0", "::", *_SIGNS, *"()[],.:"])
 _is_simple = re.compile(r'"[a-z_][a-z0-9_]*"').fullmatch
 
 # -- statements ----------------------------------------------------------------------
@@ -103,8 +106,10 @@ _is_clean = re.compile(
       | refresh[ ]materialized[ ]view | revoke | rollback | savepoint | show | truncate
       | vacuum | start[ ]transaction | prepare[ ]transaction
       | set[ ]transaction[ ] (?: deferrable | isolation | not | read | snapshot )
-      # `SET local.x = 1` sets, for the session, what is called local.x
-      | set[ ] (?: local | constraints ) (?! [ ] (?: [.=] | to[ ] ) )
+      # `SET local.x = 1` sets, for the session, what is called local.x; and a literal
+      # that has escapes or parts can be pg_temp, where tables are made from then on
+      | set[ ] (?: local | constraints )
+        (?! [ ] (?: [.=] | to[ ] ) | .* [ ] (?: e' | '[ ]' ) )
     )[ ]
     """,
     re.VERBOSE,
@@ -114,14 +119,23 @@ _explains = re.compile(
     r"explain (?:\( [^()]*\) )?(?:(?:analyze|analyse|verbose) )*"
 ).match
 _makes_index = re.compile(r"create (?:unique )?index ").match
+_in_temporary_schema = re.compile("pg_(?:toast_)?temp", re.IGNORECASE).search
 _TEMPORARY = frozenset({"temp", "temporary"})
 _makes_temporary = re.compile(
     r"\b(?:create|replace|into) (?:(?:local|global) )?temp(?:orary)? "
 ).search
 _locks_rows = re.compile(r"\bfor (?:update|share|no key|key share) ").search
 
-# -- names before parentheses --------------------------------------------------------
+# A rule of the server's own has each UPDATE of this view call set_config.
+_SETTINGS = frozenset({"pg_settings", '"pg_settings"'})
 
+# -- names ---------------------------------------------------------------------------
+
+# After a dot.
+_FIELDS = dict.fromkeys(TIDY, CLEAN) | dict.fromkeys(ACTING, 0)
+_FIELDS |= {f'"{name}"': each for name, each in _FIELDS.items()}
+
+# Before parentheses.
 _FUNCTIONS = dict.fromkeys(TIDY, CLEAN) | dict.fromkeys(HARMLESS, READS | CLEAN)
 
 # After these comes the name of a table, a type, an alias or a WITH query, whose
@@ -190,7 +204,7 @@ def effects(sql: str) -> int:
 @lru_cache(_CACHED_TEXTS)
 def _effects(sql: str) -> int:
     # of a temporary schema, even if a literal names it
-    if "pg_temp" in sql.lower():
+    if _in_temporary_schema(sql):
         return 0
     statements = _statements(sql)
     if statements is None:
@@ -205,8 +219,8 @@ def _statements(sql: str) -> list[list[str]] | None:
     """The tokens of each statement, or None if the text is not understood.
 
     Words are in lower case; quoted names keep their quotes, and only what is within
-    them if it could be the name of a built-in function. A literal is `'`, a number or
-    a parameter is 0.
+    them if it could be the name of a built-in function. A literal is `'`, or `e'` if
+    it may have escapes; a number or a parameter is 0.
     """
     statements = []
     tokens: list[str] = []
@@ -221,7 +235,7 @@ def _statements(sql: str) -> list[list[str]] | None:
         elif kind == "number":
             tokens.append("0")
         elif kind == "literal":
-            tokens.append("'")
+            tokens.append("e'" if match["literal"][0] in "eEuU" else "'")
         elif kind == "quoted":
             quoted = match["quoted"]
             tokens.append(quoted if _is_simple(quoted) else '"?"')
@@ -245,15 +259,22 @@ def _effects_of(tokens: list[str]) -> int:
         "into" in tokens or ("for" in tokens and _locks_rows(text))
     ):
         found |= READS
-    if _is_clean(text):
+    # what looked like the options of EXPLAIN may have been a query: FETCH can follow
+    if not explained and _is_clean(text):
         return CLEAN
     if not _is_clean_if_calls_are(text):
+        return 0
+    if "update" in tokens and not _SETTINGS.isdisjoint(tokens):
         return 0
     # A column can be called temp, and one called execute is not worth a look.
     if "execute" in tokens or (
         not _TEMPORARY.isdisjoint(tokens) and _makes_temporary(text)
     ):
         return 0
+    if not _FIELDS.keys().isdisjoint(tokens):
+        for before, name in pairwise(tokens):
+            if before == ".":
+                found &= _FIELDS.get(name, found)
     names = _BEFORE_NAMES_OF_INDEX if _makes_index(text) else _BEFORE_NAMES
     return found & _effects_of_calls(tokens, names)
 

@@ -216,6 +216,24 @@ TIDY = words(
     """
 )
 
+#: Functions that can be called with one argument, as if they were a column of it, and
+#: that do more than to return something, or may; but for those that are tidy.
+ACTING = words(
+    """
+    brin_summarize_new_values gin_clean_pending_list plpgsql_validator setseed ts_stat
+    pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock
+    pg_try_advisory_lock_shared pg_backup_start pg_backup_stop pg_start_backup
+    pg_stop_backup pg_create_physical_replication_slot pg_drop_replication_slot
+    pg_import_system_collations pg_log_backend_memory_contexts pg_promote
+    pg_replication_origin_create pg_replication_origin_drop
+    pg_replication_origin_session_progress pg_replication_origin_session_setup
+    pg_restore_attribute_stats pg_restore_relation_stats pg_stat_reset_backend_stats
+    pg_stat_reset_replication_slot pg_stat_reset_shared
+    pg_stat_reset_single_function_counters pg_stat_reset_single_table_counters
+    pg_stat_reset_slru pg_stat_reset_subscription_stats
+    """
+)
+
 #: Words that, unqualified and unquoted, are never the name of a function of the user's:
 #: reserved ones and those with a syntax of their own. TREAT is left out: it calls the
 #: function that has the name of the type.

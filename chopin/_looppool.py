@@ -1,7 +1,7 @@
 """What the pool of one event loop decides: who gets which connection, and when.
 
 Owns: `LoopPool`. What it decides about is in `_slots`.
-Layer L5. Imports `_effects` and `_slots`. No await, no I/O, no clock of its own: time
+Layer L5. Imports `_slots`. No await, no I/O, no clock of its own: time
 is handed in, and what is to be done is asked of the `Host`.
 
 Theory of operation
@@ -37,7 +37,9 @@ Rules
 - `take*` and `give*` are plain calls; who gets None stands in line by `join`.
 - A ticket whose task was cancelled in the turn in which it got its slot gives it back
   by `leave`.
-- Sizes are counted from `slots` and `opening`, never kept beside them.
+- Sizes are counted from `slots`, `opening` and `closing`, never kept beside them. What
+  is being closed has its place until the server has let it go, so that there is never
+  one connection too many.
 """
 
 from __future__ import annotations
@@ -51,7 +53,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from chopin._effects import READS, effects
 from chopin._slots import (
     CHECKING,
     GONE,
@@ -64,6 +65,7 @@ from chopin._slots import (
     Counts,
     Limits,
     Read,
+    Reads,
     Slot,
     Ticket,
 )
@@ -78,7 +80,6 @@ EXPRESS = 0.005
 #: Seconds between the beginnings of two openings for calls that wait.
 STAGGER = 0.05
 
-_KNOWN_READS = 1000
 # Seconds after which a connect that failed has nothing to do with the next.
 _FORGIVEN = 2.0
 
@@ -90,7 +91,7 @@ class Host(Protocol):
         """Begin to connect; ends with `opened` or `open_failed`."""
 
     def close_slot(self, slot: Slot) -> None:
-        """Close its connection; the slot is GONE already."""
+        """Close its connection; ends with `has_closed`. The slot is GONE already."""
 
     def settle(self, slot: Slot) -> bool:
         """Clean its session; ends with `settled`.
@@ -141,9 +142,10 @@ class LoopPool:
         self.settling: dict[Slot, None] = {}
         self.line: collections.deque[Ticket] = collections.deque()
         self.reads_waiting: collections.deque[Ticket] = collections.deque()
-        self.reads: dict[str, Read] = {}
+        self.reads = Reads()
         self.counts = Counts()
         self.opening = 0
+        self.closing = 0
         self.is_closing = False
         self.surplus = 0  # connections that another loop needs more than we do
         self.last_failure: BaseException | None = None
@@ -155,9 +157,14 @@ class LoopPool:
         self._numbers = itertools.count()
 
     @property
-    def size(self) -> int:
+    def _living(self) -> int:
         """Connections, those that are being opened included."""
         return len(self.slots) + self.opening
+
+    @property
+    def size(self) -> int:
+        """Connections, those that are being opened or closed included."""
+        return len(self.slots) + self.opening + self.closing
 
     @property
     def waiting(self) -> Iterator[Ticket]:
@@ -211,15 +218,6 @@ class LoopPool:
         else:
             slot.state = SINGLE
 
-    def known(self, sql: str) -> Read:
-        """What is known of a statement."""
-        read = self.reads.get(sql)
-        if read is None:
-            if len(self.reads) >= _KNOWN_READS:
-                del self.reads[next(iter(self.reads))]
-            read = self.reads[sql] = Read(bool(effects(sql) & READS))
-        return read
-
     def ride(self, now: float) -> Slot | None:
         """A connection that is busy with fast reads and takes one more, or None.
 
@@ -261,7 +259,7 @@ class LoopPool:
             or slot.session.submitted > limits.max_queries
             or self.surplus > 0
             or self.is_closing
-            or len(self.slots) + self.opening > limits.max_size
+            or self._living > limits.max_size
         )
 
     # -- giving back -------------------------------------------------------------------
@@ -486,15 +484,15 @@ class LoopPool:
         if now < self._not_before:
             self.host.wake_at(self._not_before)
             return
-        size = len(self.slots) + self.opening
         free = limits.openers - self.opening
-        if size >= limits.max_size or free <= 0:
+        if self.size >= limits.max_size or free <= 0:
             return
-        missing = limits.min_size - size
+        missing = limits.min_size - self._living
         if missing > 0:
             self._open(min(missing, free), is_needed=False)
             free = limits.openers - self.opening
-        wanted = riders + len(self.line) + len(self.reads_waiting) - self.opening
+        coming = self.opening + self.closing
+        wanted = riders + len(self.line) + len(self.reads_waiting) - coming
         if wanted <= 0 or free <= 0:
             return
         if not self.slots:
@@ -563,6 +561,7 @@ class LoopPool:
     def lost(self, slot: Slot) -> None:
         """A session has ended by itself."""
         if self._remove(slot):
+            self.host.unclaim()
             self.consider_opening(self.clock())
 
     def discard(self, slot: Slot, is_for_others: bool = False) -> None:
@@ -573,9 +572,16 @@ class LoopPool:
             is_for_others: another loop waits for its place: do not take it again.
         """
         if self._remove(slot):
+            self.closing += 1
+            slot.is_for_others = is_for_others
             self.host.close_slot(slot)
-            if not is_for_others:
-                self.consider_opening(self.clock())
+
+    def has_closed(self, slot: Slot, now: float) -> None:
+        """A connection that was discarded has ended: its place is free."""
+        self.closing -= 1
+        self.host.unclaim()
+        if not slot.is_for_others:
+            self.consider_opening(now)
 
     def _remove(self, slot: Slot) -> bool:
         if slot not in self.slots:
@@ -587,7 +593,6 @@ class LoopPool:
         self.settling.pop(slot, None)
         slot.state = GONE
         self.counts.closed += 1
-        self.host.unclaim()
         return True
 
     # -- housekeeping ------------------------------------------------------------------
@@ -600,10 +605,10 @@ class LoopPool:
                 self.lost(slot)
             elif (
                 slot.expires <= now
-                or self.size > limits.max_size
+                or self._living > limits.max_size
                 or (
                     now - slot.idle_since >= limits.idle_timeout
-                    and self.size > limits.min_size
+                    and self._living > limits.min_size
                 )
             ):
                 self.discard(slot)

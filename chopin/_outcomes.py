@@ -31,7 +31,7 @@ from chopin.exceptions import (
 if TYPE_CHECKING:
     from chopin.exceptions import Outcome
 
-_commits = re.compile(r"\b(?:commit|end|prepare)\b", re.IGNORECASE).search
+_rolls_back = re.compile(r"\s*(?:rollback|abort)\b[^;]*;?\s*", re.I).fullmatch
 _leaves_block = re.compile(r"\b(?:commit|end|prepare|rollback|abort)\b", re.I).search
 
 
@@ -67,13 +67,18 @@ def outcomes(lost: Iterable[Lost], status: str) -> Iterator[Outcome]:
     for op in lost:
         in_block = in_block or op.begins
         sql = op.sql or ""
+        stays = not _leaves_block(sql)
         if not op.is_sent:
             yield "not_sent"
-        elif op.is_refused or effects(sql) & READS or (in_block and not _commits(sql)):
+        elif (
+            op.is_refused
+            or effects(sql) & READS
+            or (in_block and (stays or _rolls_back(sql)))
+        ):
             yield "rolled_back"
         else:
             yield "unknown"
-        if _leaves_block(sql):
+        if not stays:
             in_block = False
 
 

@@ -170,8 +170,9 @@ class PoolPart:
             if not self.loop.is_closed():
                 pool.leave(ticket, self.clock())
             raise
-        if slot.state is GONE:
-            # it was closed in the turn in which it was handed over
+        if slot.state is GONE or not slot.session.is_open:
+            # it ended in the turn in which it was handed over
+            pool.leave(ticket, self.clock())
             return await self._wait(read, may_ride, began, deadline)
         return slot
 
@@ -193,7 +194,8 @@ class PoolPart:
             pool.counts.validations_failed += 1
             for other in pool.due_for_check(now, max(pool.limits.check_after, 0.0)):
                 self._start(self._check(other))
-            pool.discard(slot)
+            pool.lost(slot)
+            slot.connection._session.terminate()
             return False
         slot.checked = self.clock()
         return True
@@ -266,7 +268,8 @@ class PoolPart:
         lease.end()
         own = lease.slot.connection
         own._session.listen(own)
-        self.pool.counts.leaks += 1
+        if not lease.is_reported:
+            self.pool.counts.leaks += 1
         own._session.dirty = True
         if own._session.in_flight:
             own._session.drop_all("the connection was dropped")
@@ -278,18 +281,25 @@ class PoolPart:
         """Connect in the background."""
         task = self._start(self._open())
         self._openers.add(task)
-        task.add_done_callback(self._openers.discard)
+        task.add_done_callback(self._opener_ended)
+
+    def _opener_ended(self, task: asyncio.Task[None]) -> None:
+        self._openers.discard(task)
+        if task.cancelled() and not self._burial.locked():
+            # here, since a task may be cancelled before it has begun
+            self.pool.open_cancelled()
 
     async def _open(self) -> None:
         try:
             slot = await self._connect()
-        except asyncio.CancelledError:
-            self.pool.open_cancelled()
-            raise
         except Exception as error:
-            self.pool.open_failed(error, _is_final(error), self.clock())
+            if not self._burial.locked():
+                self.pool.open_failed(error, _is_final(error), self.clock())
         else:
-            self.pool.opened(slot, self.clock())
+            if self._burial.locked():
+                slot.connection._session.terminate()
+            else:
+                self.pool.opened(slot, self.clock())
 
     async def open_first(self, count: int) -> None:
         """Open connections and wait for them; raises what the first failure is."""
@@ -401,15 +411,19 @@ class PoolPart:
 
     def close_slot(self, slot: Slot) -> None:
         """Say goodbye in the background."""
-        self._start(self._close(slot))
+        task = self._start(self._close(slot))
+        task.add_done_callback(functools.partial(self._slot_closed, slot))
+
+    def _slot_closed(self, slot: Slot, _: object) -> None:
+        slot.connection._session.terminate()
+        if not self._burial.locked():
+            self.pool.has_closed(slot, self.clock())
 
     async def _close(self, slot: Slot) -> None:
         try:
             await slot.connection.close(timeout=CHECK_TIMEOUT)
         except Exception as error:
             log.debug("a connection did not close in order: %r", error)
-        finally:
-            slot.connection._session.terminate()
 
     def wake_at(self, when: float) -> None:
         """Have `_tick` called at this time at the latest."""
@@ -473,7 +487,7 @@ class PoolPart:
         pool = self.pool
         size = pool.size
         pool.is_closing = True
-        pool.opening = 0
+        pool.opening = pool.closing = 0
         for slot in list(pool.slots):
             slot.state = GONE
             slot.connection._session.cut()
@@ -561,6 +575,7 @@ class PoolPart:
                 await start_sync(slot.connection._session)
         except Exception:
             self.pool.checked(slot, False, self.clock())
+            slot.connection._session.terminate()
         else:
             self.pool.checked(slot, True, self.clock())
 

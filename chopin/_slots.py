@@ -1,7 +1,8 @@
 """What the pool's decisions are about: connections, calls that wait, statements.
 
-Owns: `Slot` and its `State`, `Ticket`, `Read`, `Limits`, `Counts`.
-Layer L5. Imports L1. Nothing here decides anything but whether a read is fast.
+Owns: `Slot` and its `State`, `Ticket`, `Read`, `Reads`, `Limits`, `Counts`.
+Layer L5. Imports L1 and `_effects`. Nothing here decides anything but whether a read
+is fast.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import enum
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chopin._effects import READS, effects
 from chopin._waiter import Waiter
 
 if TYPE_CHECKING:
@@ -91,6 +93,18 @@ class Read:
         self.is_fast = self.is_read and self.mean < FAST_READ
 
 
+class Reads(dict[str, Read]):
+    """SQL -> what is known of it; what is asked for the first time is entered."""
+
+    MOST = 1000
+
+    def __missing__(self, sql: str) -> Read:
+        if len(self) >= self.MOST:
+            del self[next(iter(self))]
+        read = self[sql] = Read(bool(effects(sql) & READS))
+        return read
+
+
 class Slot:
     """A connection of the pool.
 
@@ -107,6 +121,7 @@ class Slot:
         is_stale: replace it once it is free.
         may_pass: while it is SETTLING: it may be used already.
         express_until: fast reads go ahead of slow queries so long.
+        is_for_others: another loop waits for its place.
     """
 
     __slots__ = (
@@ -116,6 +131,7 @@ class Slot:
         "expires",
         "express_until",
         "idle_since",
+        "is_for_others",
         "is_stale",
         "lease",
         "may_pass",
@@ -138,6 +154,7 @@ class Slot:
         self.checked = now
         self.expires = expires
         self.is_stale = False
+        self.is_for_others = False
         self.may_pass = False
         self.express_until = -math.inf
 

@@ -160,7 +160,8 @@ class Pool:
             raise
         part.tick()
         self._state = _State.OPEN
-        self._live = dict(self._parts)
+        if not self._is_disabled:
+            self._live = dict(self._parts)
         return self
 
     def _part(self) -> PoolPart:
@@ -343,7 +344,7 @@ class Pool:
                 want, column, query, args, timeout, record_class
             )
         is_script = want == STATUS and not args
-        read = _SCRIPT if is_script else (pool.reads.get(query) or pool.known(query))
+        read = _SCRIPT if is_script else pool.reads[query]
         began = now = monotonic()
         slot = pool.take_single(read, now)
         if slot is None:

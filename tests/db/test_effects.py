@@ -4,6 +4,8 @@ The sessions here are another driver's, which sends texts as they are and prepar
 nothing of its own.
 """
 
+import re
+
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -25,6 +27,8 @@ CREATE FUNCTION "set"(int) RETURNS int LANGUAGE sql AS $$ SELECT leave(); SELECT
 CREATE FUNCTION "values"() RETURNS text LANGUAGE sql AS $$ SELECT leave() $$;
 CREATE FUNCTION leave_too(int, int) RETURNS text LANGUAGE sql
     AS $$ SELECT leave() $$;
+CREATE FUNCTION leave_when_planned(int) RETURNS int STABLE LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM leave(); RETURN 1; END $$;
 CREATE OPERATOR =+= (FUNCTION = leave_too, LEFTARG = int, RIGHTARG = int);
 INSERT INTO t SELECT i, 'x' FROM generate_series(1, 5) AS g (i);
 SELECT lo_create(1000);
@@ -91,6 +95,7 @@ NOT_READING = [
     "SELECT pg_advisory_xact_lock(1)",
     "SELECT txid_current()",
     "SELECT lo_create(0)",
+    "SELECT x.pg_advisory_xact_lock FROM generate_series(1::bigint, 2) x",
     "WITH x AS (INSERT INTO u VALUES (1) RETURNING *) SELECT * FROM x",
     "SELECT 1; DELETE FROM u",
     "EXPLAIN ANALYZE DELETE FROM u",
@@ -175,6 +180,10 @@ LEAVING = [
     "SELECT pg_advisory_lock(1)",
     "SELECT pg_try_advisory_lock_shared(1, 2)",
     "SELECT treat(7 AS pg_advisory_lock)",
+    "SELECT (1::bigint).pg_advisory_lock",
+    'SELECT x . "pg_advisory_lock" FROM generate_series(1::bigint, 2) x',
+    "UPDATE pg_settings SET setting = '1MB' WHERE name = 'work_mem'",
+    "EXPLAIN (SELECT 1) FETCH FIRST (leave_when_planned(1)) ROWS ONLY",
     "LISTEN c",
     "PREPARE p AS SELECT 1",
     "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT",
@@ -182,7 +191,16 @@ LEAVING = [
     "CREATE LOCAL TEMPORARY SEQUENCE x",
     "CREATE OR REPLACE TEMP VIEW x AS SELECT 1",
     "CREATE TABLE pg_temp.x (a int)",
-    "BEGIN; SET LOCAL search_path = 'pg_temp'; CREATE TABLE x (a int); COMMIT",
+    *(
+        f"BEGIN; SET LOCAL {pg_temp}; CREATE TABLE x (a int); COMMIT"
+        for pg_temp in (
+            "search_path = 'pg_temp'",
+            "search_path TO E'pg\\x5ftemp'",
+            "search_path = U&'pg\\005ftemp', public",
+            "SCHEMA U&'pg!005ftemp' UESCAPE '!'",
+            "search_path = 'pg_' -- and\n 'temp'",
+        )
+    ),
     "SELECT 1 AS a INTO TEMP x",
     "SELECT 1 AS insert INTO TEMP x",
     "WITH y AS (SELECT 1 AS a) SELECT a INTO LOCAL TEMPORARY TABLE x FROM y",
@@ -254,6 +272,22 @@ REFUSALS = (
     psycopg.errors.FeatureNotSupported,
     psycopg.errors.UndefinedObject,
 )
+
+# What can be called as if it were a column.
+OF_ONE_ARGUMENT = """
+SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+AND provolatile = 'v' AND pronargs >= 1 AND pronargs - pronargdefaults <= 1
+AND proargtypes[0] <> 'internal'::regtype
+"""
+
+# Volatile functions of one argument that return something and do no more, or (if a
+# binary is not upgraded) nothing at all.
+_is_idle = re.compile(
+    r"binary_upgrade_.*|pg_stat_get_.*|pg_stat_file|pg_ls_.*|pg_read_.*|amvalidate"
+    r"|pg_(database_)?collation_actual_version|pg_current_logfile"
+    r"|pg_get_(multixact_members|sequence_data)|pg_safe_snapshot_blocking_pids"
+    r"|pg_xact_commit_timestamp_origin"
+).fullmatch
 
 # Harmless functions that the server calls volatile: their results change, and nothing
 # else does.
@@ -468,6 +502,22 @@ def test_harmless_functions_without_arguments(session):
     assert state(session) == before
 
 
+def test_functions_called_like_columns(session):
+    """Whatever of them does something is in a table; and none that is not there."""
+    unary = names(session, OF_ONE_ARGUMENT)
+    unknown = unary - _functions.HARMLESS - _functions.TIDY - _functions.ACTING
+    assert [name for name in sorted(unknown) if not _is_idle(name)] == []
+    assert _functions.ACTING & unary >= {"setseed", "pg_advisory_lock"}
+
+
+def test_rules_of_the_server(session):
+    """Only one of its views does something else than it is told."""
+    query = (
+        "SELECT DISTINCT ev_class::regclass::text FROM pg_rewrite WHERE ev_type > '1'"
+    )
+    assert names(session, query) == {"pg_settings"}
+
+
 def test_keywords_are_no_names_of_functions(server, session):
     """The server says so of every one that it knows."""
     categories = dict(session.execute("SELECT word, catcode FROM pg_get_keywords()"))
@@ -487,7 +537,7 @@ def test_keywords_are_no_names_of_functions(server, session):
         "SELECT castfunc::regproc::text FROM pg_cast JOIN pg_proc ON castfunc ="
         " pg_proc.oid WHERE provolatile = 'v'",
         "SELECT typinput::text FROM pg_type JOIN pg_proc ON pg_proc.oid IN (typinput,"
-        " typoutput, typmodin) WHERE provolatile = 'v'",
+        " typoutput, typmodin, typreceive, typsend) WHERE provolatile = 'v'",
         # `row.name` calls what takes a row
         "SELECT proname FROM pg_proc WHERE provolatile = 'v' AND pronargs = 1"
         " AND provariadic = 0"

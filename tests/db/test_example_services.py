@@ -6,6 +6,7 @@ statistics or in the table of processes.
 
 import contextlib
 import functools
+import importlib.util
 import json
 import random
 import signal
@@ -21,7 +22,19 @@ from tests.support.program import LIMIT_S, ROOT, Program
 
 pytestmark = pytest.mark.slow
 
-SERVICES = ["aiohttp_service.py", "fastapi_service.py"]
+
+
+def needing(name, *modules):
+    """An example; what its tests need is the extra `examples`."""
+    missing = [each for each in modules if importlib.util.find_spec(each) is None]
+    reason = f"{name} needs {' and '.join(missing)}: pip install chopin[examples]"
+    return pytest.param(name, marks=pytest.mark.skipif(bool(missing), reason=reason))
+
+
+SERVICES = [
+    needing("aiohttp_service.py", "aiohttp"),
+    needing("fastapi_service.py", "fastapi", "uvicorn"),
+]
 POOL_SIZE = 10
 SLOW = "/report?lasts=3600&limit=3600"
 RICH, PRICE = 500_000, 2_500

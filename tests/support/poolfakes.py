@@ -118,6 +118,7 @@ class Host:
     def close_slot(self, slot):
         assert slot.state is GONE
         self.closed.append(slot)
+        self.pool.has_closed(slot, self.pool.clock())
 
     def settle(self, slot):
         assert slot.state is SETTLING
@@ -159,6 +160,7 @@ class World:
         self.pool = LoopPool(
             Limits(**limits), self.host, self.loop, self.clock, lambda: self.jitter
         )
+        self.host.pool = self.pool
         floor, self.pool.limits.min_size = self.pool.limits.min_size, 0
         for _ in range(idle):
             self.connect()

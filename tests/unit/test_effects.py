@@ -51,6 +51,8 @@ PLAIN_READS = [
     "SELECT a AT TIME ZONE ('utc'), CASE WHEN (a) THEN (b) ELSE (c) END FROM t",
     "SELECT 1 OPERATOR(pg_catalog.+) 1, a OPERATOR ( pg_catalog . <> ) b",
     "SELECT (r).field, r.*, $1.field FROM r",
+    "SELECT (now()).date, c.oid, setseed FROM pg_catalog.pg_class c",
+    "SELECT name, setting FROM pg_settings WHERE category = 'for update'",
     "SELECT temp, execute_at, into_what FROM weather -- FOR UPDATE",
     "SELECT 'set_config(', E'\\'; SET x', $$ nextval( $$, $a$ $b$ ; $a$, U&'\\0041'",
     "SELECT B'01', x'ff', N'it''s' FROM \"for update\"",
@@ -75,6 +77,8 @@ CLEAN_ONLY = [
     "SELECT 1 AS a INTO x",
     "SELECT pg_notify('c', 'x'), pg_sleep(1), pg_advisory_xact_lock($1)",
     "SELECT txid_current(), lo_get(1)",
+    "SELECT ('s'::regclass).nextval",
+    'SELECT x."pg_sleep" FROM generate_series(1, 2) x',
     "WITH x AS (SELECT 1) SELECT * FROM x",
     "WITH x AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM x",
     "(WITH x (a, b) AS MATERIALIZED (SELECT 1, 2) TABLE x)",
@@ -100,6 +104,7 @@ CLEAN_ONLY = [
     "PREPARE TRANSACTION 'x'",
     "SET LOCAL search_path = app",
     "SET LOCAL app.user TO 'me'",
+    "SET LOCAL search_path = 'app', public, 'it''s'",
     'SET LOCAL "app"."user" = 1',
     "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
     "SET TRANSACTION SNAPSHOT '1'",
@@ -207,6 +212,15 @@ UNKNOWN = [
     "CREATE TABLE pg_temp.t (a int)",
     'CREATE TABLE "pg_temp_3".t (a int)',
     "SET LOCAL search_path = 'pg_temp'",
+    "SET LOCAL search_path = E'pg\\x5ftemp'",
+    "SET LOCAL search_path = app, U&'pg\\005ftemp'",
+    "SET LOCAL SCHEMA u&'pg!005ftemp' UESCAPE '!'",
+    "SET LOCAL search_path TO 'pg_' -- and\n 'temp'",
+    "CREATE TABLE pg_toast_temp_3.t (a int)",
+    "UPDATE pg_settings SET setting = '1' WHERE name = 'work_mem'",
+    'UPDATE ONLY pg_catalog . "pg_settings" s SET setting = 1',
+    "WITH x AS (UPDATE pg_settings SET setting = 1 RETURNING 1) TABLE x",
+    "EXPLAIN ANALYZE UPDATE pg_settings SET setting = 1",
     "SELECT 1 AS a INTO TEMP x",
     "SELECT 1 AS insert INTO TEMP x",
     "SELECT 1 AS a INTO LOCAL TEMPORARY TABLE x",
@@ -247,6 +261,9 @@ UNKNOWN = [
     "SELECT a::int + f(x)",
     "SELECT a[1:f(x)]",
     "SELECT treat(7 AS pg_advisory_lock)",
+    "SELECT (1::bigint).pg_advisory_lock",
+    'SELECT x . /* */ "pg_advisory_lock" FROM generate_series(1::bigint, 2) x',
+    "UPDATE t SET a = (b).setseed",
     "SELECT operator(1)",
     "SELECT operator(pg_catalog.f(1))",
     "SELECT 1 operator(app.+) 2",
@@ -300,6 +317,7 @@ UNKNOWN = [
     ".",
     "explain",
     "EXPLAIN EXPLAIN SELECT 1",
+    "EXPLAIN (SELECT 1) FETCH FIRST (f(1)) ROWS ONLY",
     "set",
     "'",
 ]
@@ -481,4 +499,5 @@ def test_tables_of_names():
     doubled = {name for name in names if names.count(name) > 1}
     assert doubled == {"length"}  # of strings, and of paths
     assert not _functions.HARMLESS & _functions.TIDY
+    assert not _functions.ACTING & (_functions.HARMLESS | _functions.TIDY)
     assert all(name.isascii() and name == name.lower() for name in names)

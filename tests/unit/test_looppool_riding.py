@@ -348,16 +348,16 @@ def test_learns_only_from_who_was_alone(make):
 def test_known_by_its_text(make, sql, is_read):
     """What may write, lock or leave state behind is no read."""
     world = make()
-    read = world.pool.known(sql)
+    read = world.pool.reads[sql]
     assert read.is_read is is_read
-    assert world.pool.known(sql) is read
+    assert world.pool.reads[sql] is read
 
 
 def test_knows_only_so_many_texts(make):
     """The oldest is forgotten."""
     world = make()
-    first = world.pool.known("SELECT 0")
+    first = world.pool.reads["SELECT 0"]
     for number in range(1, 1001):
-        world.pool.known(f"SELECT {number}")
+        world.pool.reads[f"SELECT {number}"]
     assert len(world.pool.reads) == 1000
-    assert world.pool.known("SELECT 0") is not first
+    assert world.pool.reads["SELECT 0"] is not first
