@@ -71,8 +71,9 @@ $(DEPS): pyproject.toml
 	@echo "setting up $(VENV)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "cannot make a virtual environment: install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load( \
-		open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]))' \
+	@$(BIN)/python -c 'import tomllib; extras = tomllib.load( \
+		open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+		print("\n".join(extras["dev"] + extras["examples"]))' \
 		> $(VENV)/requirements.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check \
 		--requirement $(VENV)/requirements.txt

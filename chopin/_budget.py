@@ -92,7 +92,8 @@ class Budget:
         self.used = 0
         self._parent: Budget | None = None
         self._spenders: dict[Spender, int] = {}
-        self._hungry: dict[Spender, float] = {}
+        # since when, and when they have asked last
+        self._hungry: dict[Spender, tuple[float, float]] = {}
         self._limits: dict[tuple[str, str], tuple[Limit, Budget]] = {}
         for key, value in (limits or {}).items():
             limit = Limit(*value)
@@ -123,7 +124,7 @@ class Budget:
         self._check(max_size)
         with _lock:
             self.max_size = max_size
-            concerned = self._spenders | self._hungry
+            concerned = {*self._spenders, *self._hungry}
         for spender in concerned:
             spender.retry_soon()
 
@@ -148,7 +149,9 @@ class Budget:
             full._spenders.setdefault(spender, 0)
             if not is_needed:
                 return False
-            full._hungry[spender] = monotonic()
+            now = monotonic()
+            since, _ = full._hungry.get(spender, (now, now))
+            full._hungry[spender] = since, now
             if full.used < full.max_size:
                 return False
             others = {s: n for s, n in full._spenders.items() if s is not spender and n}
@@ -210,13 +213,16 @@ class Budget:
         return chain
 
     def _contested(self, spender: Spender, is_needed: bool) -> Budget | None:
-        """The budget with room that others wait for who have less."""
+        """The budget with room for others, who have less or have waited longer."""
+        now = monotonic()
         for budget in self._chain():
-            count = budget._spenders.get
-            for other, asked in budget._hungry.items():
-                if other is spender or monotonic() - asked > _HUNGER:
+            count, hungry = budget._spenders.get, budget._hungry
+            since, _ = hungry.get(spender, (now, now))
+            mine = count(spender, 0), since
+            for other, (since, asked) in hungry.items():
+                if other is spender or now - asked > _HUNGER:
                     continue
-                if not is_needed or count(spender, 0) > count(other, 0):
+                if not is_needed or (count(other, 0), since) < mine:
                     return budget
         return None
 

@@ -18,8 +18,8 @@ Rules
   must be of none of the server's functions that do something.
 
 What no text can tell: what is behind a view, a rule, a trigger, a policy, a default, an
-operator or a cast of the user's own; and a function of his that has the name of a
-built-in one, or is called as if it were a column.
+operator or a cast of the user's own; a function of his that has the name of a built-in
+one, or is called as if it were a column; a search_path that began with pg_temp before.
 
 Source: PostgreSQL documentation, "Lexical Structure", "SQL Commands", "DISCARD".
 """

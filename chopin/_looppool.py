@@ -29,9 +29,11 @@ Riding (design.md, "Reads that ride")
     Whoever needs a connection of his own must not starve behind riders: for each call
     in `line`, one shared slot, the oldest ones first, takes no new riders and so
     becomes free.
-    A call that waits to run a query that is known to be slow loses little if fast reads
-    go first, and they gain much: when a connection becomes free for it they have that
-    connection for `EXPRESS` seconds, once in `SLOW_QUERY` seconds.
+
+Slow queries
+    Where there are fast reads, queries that are known to be slow do not take the last
+    connection, so that a few of them do not stop everything: they stand in a line of
+    their own, `slow_line`. Not in pools of less than `FEW`, where one is too many.
 
 Rules
 - `take*` and `give*` are plain calls; who gets None stands in line by `join`.
@@ -61,7 +63,6 @@ from chopin._slots import (
     SETTLING,
     SHARED,
     SINGLE,
-    SLOW_QUERY,
     Counts,
     Limits,
     Read,
@@ -75,8 +76,10 @@ if TYPE_CHECKING:
 
 #: Seconds without a reply after which nobody joins the riders of a connection.
 LONG_WAIT = 0.005
-#: Seconds for which a connection that a slow query waits for is lent to fast reads.
-EXPRESS = 0.005
+#: Connections of which none is kept from slow queries.
+FEW = 4
+#: Seconds behind a fast read within which the next is expected.
+LULL = 1.0
 #: Seconds between the beginnings of two openings for calls that wait.
 STAGGER = 0.05
 
@@ -141,7 +144,10 @@ class LoopPool:
         self.shared: dict[Slot, None] = {}
         self.settling: dict[Slot, None] = {}
         self.line: collections.deque[Ticket] = collections.deque()
+        self.slow_line: collections.deque[Ticket] = collections.deque()
         self.reads_waiting: collections.deque[Ticket] = collections.deque()
+        self.queues = (self.line, self.slow_line, self.reads_waiting)
+        self._last_fast = -math.inf
         self.reads = Reads()
         self.counts = Counts()
         self.opening = 0
@@ -169,8 +175,8 @@ class LoopPool:
     @property
     def waiting(self) -> Iterator[Ticket]:
         """The calls that wait."""
-        both = itertools.chain(self.line, self.reads_waiting)
-        return (ticket for ticket in both if not ticket.done())
+        tickets = itertools.chain.from_iterable(self.queues)
+        return (ticket for ticket in tickets if not ticket.done())
 
     # -- taking ------------------------------------------------------------------------
 
@@ -188,6 +194,8 @@ class LoopPool:
 
         Goes with `give_single`.
         """
+        if read.is_slow and not self._has_room_for_slow(now):
+            return None
         slot = self._pop_idle()
         if slot is not None:
             self._begin_single(slot, read, now)
@@ -217,6 +225,14 @@ class LoopPool:
             self.shared[slot] = None
         else:
             slot.state = SINGLE
+            slot.is_slow = read.is_slow
+
+    def _has_room_for_slow(self, now: float) -> bool:
+        """Whether one more slow query leaves a connection to the fast reads."""
+        most = self.limits.max_size
+        if most < FEW or now - self._last_fast >= LULL:
+            return True
+        return sum(s.is_slow and s.state is SINGLE for s in self.slots) < most - 1
 
     def ride(self, now: float) -> Slot | None:
         """A connection that is busy with fast reads and takes one more, or None.
@@ -228,11 +244,8 @@ class LoopPool:
             return None
         limit = self.limits.depth
         best = None
-        kept = len(self.line)
-        for slot in self.shared:
-            if kept and now >= slot.express_until:
-                kept -= 1
-            elif slot.singles < limit and self._takes_riders(slot, now):
+        for slot in itertools.islice(self.shared, self._kept(now), None):
+            if slot.singles < limit and self._takes_riders(slot, now):
                 best, limit = slot, slot.singles
                 if limit == 1:
                     break
@@ -257,7 +270,7 @@ class LoopPool:
             slot.is_stale
             or now >= slot.expires
             or slot.session.submitted > limits.max_queries
-            or self.surplus > 0
+            or (self.surplus > 0 and now - slot.opened >= STAGGER)
             or self.is_closing
             or self._living > limits.max_size
         )
@@ -275,6 +288,8 @@ class LoopPool:
         """
         if began:
             read.took(now - began)
+        if read.is_fast:
+            self._last_fast = now
         slot.since = now
         self._end_single(slot, now)
 
@@ -288,6 +303,7 @@ class LoopPool:
             return
         if slot.state is SHARED:
             self.shared.pop(slot, None)
+        slot.is_slow = False
         self.give(slot, now)
 
     def give(self, slot: Slot, now: float) -> None:
@@ -325,7 +341,7 @@ class LoopPool:
 
     def _place(self, slot: Slot, now: float) -> None:
         """Hand a clean connection to whoever has waited longest, or keep it."""
-        ticket = self._next_ticket(slot, now)
+        ticket = self._next_ticket(now)
         if ticket is None:
             slot.state = IDLE
             self.idle.append(slot)
@@ -340,30 +356,30 @@ class LoopPool:
             slot.since = now
             self._hand_over(ticket, slot, now)
 
-    def _next_ticket(self, slot: Slot, now: float) -> Ticket | None:
-        """Take the call that has waited longest, or goes first, out of its queue."""
-        line, reads = self.line, self.reads_waiting
-        for queue in (line, reads):
+    def _next_ticket(self, now: float) -> Ticket | None:
+        """Take the call that has waited longest out of its queue."""
+        best = None
+        for queue in self.queues:
             while queue and queue[0].done():
                 queue.popleft()
-        if not reads:
-            return line.popleft() if line else None
-        if not line or reads[0].number < line[0].number or self._lets_pass(slot, now):
-            return reads.popleft()
-        return line.popleft()
+            if not queue or (best is not None and best.number < queue[0].number):
+                continue
+            if queue is not self.slow_line or self._has_room_for_slow(now):
+                best = queue[0]
+        if best is not None:
+            best.queue.popleft()
+        return best
 
-    def _lets_pass(self, slot: Slot, now: float) -> bool:
-        """Whether fast reads have this connection before who has waited longest."""
-        first, read = self.line[0].read, self.reads_waiting[0].read
-        if first is None or not first.is_slow or read is None or not read.is_fast:
-            return False
-        if now >= slot.express_until + SLOW_QUERY:
-            slot.express_until = now + EXPRESS
-        return now < slot.express_until
+    def _kept(self, now: float) -> int:
+        """How many shared slots take no new riders, since others wait for them."""
+        kept = len(self.line)
+        if self.slow_line and self._has_room_for_slow(now):
+            kept += 1
+        return kept
 
     def _admit_riders(self, slot: Slot, now: float) -> None:
         """Let fast reads that wait ride, unless the slot is to become free."""
-        if self._is_kept(slot, now):
+        if slot in itertools.islice(self.shared, self._kept(now)):
             return
         reads, depth = self.reads_waiting, self.limits.depth
         while reads and slot.singles < depth and self._takes_riders(slot, now):
@@ -376,13 +392,6 @@ class LoopPool:
             slot.singles += 1
             self.counts.rides += 1
             self._hand_over(ticket, slot, now)
-
-    def _is_kept(self, slot: Slot, now: float) -> bool:
-        """Whether a shared slot is to become free for a call in the line."""
-        if not self.line or now < slot.express_until:
-            return False
-        kept = (other for other in self.shared if now >= other.express_until)
-        return slot in itertools.islice(kept, len(self.line))
 
     def _hand_over(self, ticket: Ticket, slot: Slot, now: float) -> None:
         self.counts.waited += now - ticket.since
@@ -408,13 +417,18 @@ class LoopPool:
             deadline: when it has waited long enough; infinity for never.
             task: who waits.
         """
+        if may_ride:
+            queue = self.reads_waiting
+        else:
+            queue = self.slow_line if read and read.is_slow else self.line
         number = next(self._numbers)
-        ticket = Ticket(self.loop, read, may_ride, now, deadline, number, task)
-        queue = self.reads_waiting if may_ride else self.line
+        ticket = Ticket(self.loop, read, now, deadline, number, task, queue)
         queue.append(ticket)
         self.counts.waits += 1
         if deadline != math.inf:
             self.host.wake_at(deadline)
+        if queue is self.slow_line:
+            self.host.wake_at(now + LULL)
         self.consider_opening(now)
         return ticket
 
@@ -427,9 +441,8 @@ class LoopPool:
                 self._end_single(ticket.slot, now)
             return
         ticket.cancel()
-        queue = self.reads_waiting if ticket.may_ride else self.line
         try:
-            queue.remove(ticket)
+            ticket.queue.remove(ticket)
         except ValueError:
             pass  # taken out already, as one that waits no longer
 
@@ -451,7 +464,7 @@ class LoopPool:
     def expire(self, now: float, make_error: Callable[[Ticket], Exception]) -> float:
         """Fail the tickets whose time is over; returns when the next one's is."""
         earliest = math.inf
-        for queue in (self.line, self.reads_waiting):
+        for queue in self.queues:
             late = [t for t in queue if t.done() or t.deadline <= now]
             for ticket in late:
                 queue.remove(ticket)
@@ -463,7 +476,7 @@ class LoopPool:
 
     def fail_waiting(self, make_error: Callable[[], BaseException]) -> None:
         """Tell every call that waits that nothing will come."""
-        for queue in (self.line, self.reads_waiting):
+        for queue in self.queues:
             while queue:
                 ticket = queue.popleft()
                 if not ticket.done():
@@ -492,7 +505,7 @@ class LoopPool:
             self._open(min(missing, free), is_needed=False)
             free = limits.openers - self.opening
         coming = self.opening + self.closing
-        wanted = riders + len(self.line) + len(self.reads_waiting) - coming
+        wanted = riders + sum(map(len, self.queues)) - coming
         if wanted <= 0 or free <= 0:
             return
         if not self.slots:
@@ -580,7 +593,7 @@ class LoopPool:
         """A connection that was discarded has ended: its place is free."""
         self.closing -= 1
         self.host.unclaim()
-        if not slot.is_for_others:
+        if not slot.is_for_others or any(self.waiting):
             self.consider_opening(now)
 
     def _remove(self, slot: Slot) -> bool:
@@ -612,7 +625,15 @@ class LoopPool:
                 )
             ):
                 self.discard(slot)
+        self._serve_slow(now)
         self.consider_opening(now)
+
+    def _serve_slow(self, now: float) -> None:
+        """Fast reads have ceased: what was kept for them is free for slow queries."""
+        while self.slow_line and self.idle and self._has_room_for_slow(now):
+            self._place(self.idle.pop(), now)
+        if self.slow_line:
+            self.host.wake_at(now + LULL)
 
     def due_for_check(self, now: float, interval: float) -> list[Slot]:
         """Idle slots that were not known to be alive for so long; they are CHECKING.
@@ -642,11 +663,17 @@ class LoopPool:
             bisect.insort(self.idle, slot, key=lambda other: other.idle_since)
 
     def yield_one(self) -> bool:
-        """Another loop has none: give up an idle connection; False if there is none."""
-        if not self.idle:
-            return False
-        self.discard(self.idle[0], is_for_others=True)
-        return True
+        """Another loop has none: give up an idle connection; False if there is none.
+
+        None that is new: where there are fewer connections than loops, they would do
+        nothing but change hands.
+        """
+        now = self.clock()
+        for slot in self.idle:
+            if now - slot.opened >= STAGGER:
+                self.discard(slot, is_for_others=True)
+                return True
+        return False
 
     def flush(self, which: str) -> None:
         """Replace connections: those that are idle, all in time, or all at once."""

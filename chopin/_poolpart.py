@@ -40,6 +40,7 @@ from chopin.exceptions import (
     InterfaceError,
     InterfaceWarning,
     PoolDeadlockError,
+    PoolError,
     PoolTimeoutError,
 )
 from chopin.retry import kind_of
@@ -84,7 +85,7 @@ class PoolPart:
 
     def deadline(self, timeout: float | None) -> float:
         """When a call that begins now has waited long enough for a connection."""
-        if timeout is None or timeout > self.settings.acquire_timeout:
+        if timeout is None:
             timeout = self.settings.acquire_timeout
         return self.clock() + timeout
 
@@ -154,7 +155,7 @@ class PoolPart:
         """Stand in line for a connection."""
         pool = self.pool
         if pool.is_closing:
-            raise InterfaceError("pool is closing")
+            raise PoolError("pool is closing")
         task = asyncio.current_task() if holds_one_of(self) else None
         if task is not None and pool.is_deadlocked(task):
             raise PoolDeadlockError(
@@ -346,7 +347,6 @@ class PoolPart:
                 descriptions=self._descriptions,
                 salted_cache=self._salted,
             )
-            session.pooled = settings.pooler is not None
             connection = settings.connection_class(session)
         else:
             connection = await settings.connect(
@@ -363,6 +363,8 @@ class PoolPart:
                     f"{settings.connection_class.__name__}"
                 )
             session = connection._session
+        if settings.pooler is not None:
+            session.pooled = True
         try:
             if settings.init is not None:
                 await run_hook("init", settings.init, connection)
@@ -598,7 +600,7 @@ class PoolPart:
         pool.is_closing = True
         for task in list(self._openers):
             task.cancel()
-        pool.fail_waiting(lambda: InterfaceError("pool is closing"))
+        pool.fail_waiting(lambda: PoolError("pool is closing"))
         pool.flush("all" if is_fast else "idle")
         for slot in list(pool.settling):
             pool.discard(slot)
@@ -616,7 +618,7 @@ class PoolPart:
         pool.is_closing = True
         for task in list(self._tasks):
             task.cancel()
-        pool.fail_waiting(lambda: InterfaceError("pool is closing"))
+        pool.fail_waiting(lambda: PoolError("pool is closing"))
         for slot in list(pool.slots):
             pool.lost(slot)
             slot.connection._session.terminate()

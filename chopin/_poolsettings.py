@@ -159,11 +159,10 @@ class PoolSettings:
                 for name in _QUERIES
             )
         )
-        self._config: ConnectConfig | None = None
         self.set_connect_args(dsn, dict(options))
         self.per_loop = _count("per_loop", per_loop, 1)
         min_size, max_size = self._set_sizes(budget, init_size, min_size, max_size)
-        self.acquire_timeout = _seconds("acquire_timeout", acquire_timeout)
+        self.acquire_timeout = _seconds("acquire_timeout", acquire_timeout, zero=0.0)
         self.leak_threshold = _seconds("leak_threshold", leak_threshold)
         depth: int = _count("pipeline_depth", pipeline_depth, 1) or 1
         mode, seconds = _validation(validate)
@@ -203,7 +202,9 @@ class PoolSettings:
                 min_size = limit.min_size if min_size is None else min_size
                 init_size = limit.init_size if init_size is None else init_size
         max_size = 10 if max_size is None else max_size
-        min_size = min(10, max_size) if min_size is None else min_size
+        if min_size is None:
+            _count("max_size", max_size, 1)
+            min_size = min(10, max_size)
         init_size = min_size if init_size is None else init_size
         _check_sizes(init_size, min_size, max_size)
         self.init_size = init_size
@@ -212,11 +213,10 @@ class PoolSettings:
 
     def set_connect_args(self, dsn: str | None, options: dict[str, Any]) -> None:
         """Take other arguments for the connections that are opened from now on."""
+        config = None if self.connect is not None else parse_config(dsn, **options)
         self.dsn = dsn
         self.options = options
-        self._config = None
-        if self.connect is None:
-            self._config = parse_config(dsn, **options)
+        self._config = config
 
     @property
     def config(self) -> ConnectConfig:
@@ -227,7 +227,9 @@ class PoolSettings:
 
     def resize(self, max_size: int, min_size: int | None) -> None:
         """Change the sizes."""
-        min_size = self.limits.min_size if min_size is None else min_size
+        if min_size is None:
+            _count("max_size", max_size, 1)
+            min_size = min(self.limits.min_size, max_size)
         _check_sizes(min_size, min_size, max_size)
         self.budget.resize(max_size)
         self.limits.max_size = self._of_loop(max_size)
@@ -340,6 +342,8 @@ def _reset(
     reset: object, connection_class: type[Connection]
 ) -> tuple[str, str | None, Any]:
     """Read `reset`: the policy, SQL of the user's, and his coroutine function."""
+    if reset is None:
+        reset = "auto"
     if isinstance(reset, str):
         if reset in _POLICIES:
             hook = None
@@ -352,8 +356,6 @@ def _reset(
                 f"function, got {reset!r}"
             )
         return "auto", reset, None
-    if reset is None:
-        return "auto", None, None
     if not callable(reset):
         raise TypeError(
             'reset is expected to be "auto", "always", "never", SQL or a coroutine '

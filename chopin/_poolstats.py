@@ -82,7 +82,7 @@ class PoolStats(NamedTuple):
             lent=sum(slot.lease is not None for slot in slots),
             shared=sum(slot.singles > 0 for slot in slots),
             opening=opening,
-            waiting=sum(len(pool.line) + len(pool.reads_waiting) for pool in pools),
+            waiting=sum(len(queue) for pool in pools for queue in pool.queues),
             min_size=min_size,
             max_size=max_size,
             **{name: getattr(total, name) for name in Counts.__slots__},

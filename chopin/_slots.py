@@ -16,12 +16,13 @@ from chopin._waiter import Waiter
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+    from collections import deque
 
     from chopin._lease import Lease
 
 #: Mean time in seconds of a read that may share a connection with others.
 FAST_READ = 0.005
-#: Mean time in seconds of a query that lets fast reads go first.
+#: Mean time in seconds of a query that leaves the last connection to others.
 SLOW_QUERY = 0.05
 
 
@@ -67,17 +68,13 @@ class PooledSession(Protocol):
 class Read:
     """What is known of a statement: is it a plain read, and how long does it take."""
 
-    __slots__ = ("is_fast", "is_read", "mean")
+    __slots__ = ("is_fast", "is_read", "is_slow", "mean")
 
     def __init__(self, is_read: bool) -> None:
         self.is_read = is_read
         self.is_fast = False
+        self.is_slow = False
         self.mean = math.inf
-
-    @property
-    def is_slow(self) -> bool:
-        """It has run, and takes long."""
-        return SLOW_QUERY <= self.mean < math.inf
 
     def took(self, seconds: float) -> None:
         """Learn from a run that had a connection to itself.
@@ -87,10 +84,11 @@ class Read:
         """
         if self.mean == math.inf:
             self.mean = seconds
-            return
-        weight = 0.5 if seconds < self.mean else 0.1
-        self.mean += (seconds - self.mean) * weight
-        self.is_fast = self.is_read and self.mean < FAST_READ
+        else:
+            weight = 0.5 if seconds < self.mean else 0.1
+            self.mean += (seconds - self.mean) * weight
+            self.is_fast = self.is_read and self.mean < FAST_READ
+        self.is_slow = self.mean >= SLOW_QUERY
 
 
 class Reads(dict[str, Read]):
@@ -120,7 +118,8 @@ class Slot:
         expires: when it is replaced because of its age.
         is_stale: replace it once it is free.
         may_pass: while it is SETTLING: it may be used already.
-        express_until: fast reads go ahead of slow queries so long.
+        is_slow: while it is SINGLE: the query is known to be slow.
+        opened: when it was made.
         is_for_others: another loop waits for its place.
     """
 
@@ -129,12 +128,13 @@ class Slot:
         "checked",
         "connection",
         "expires",
-        "express_until",
         "idle_since",
         "is_for_others",
+        "is_slow",
         "is_stale",
         "lease",
         "may_pass",
+        "opened",
         "session",
         "since",
         "singles",
@@ -150,13 +150,14 @@ class Slot:
         self.lease: Lease | None = None
         self.singles = 0
         self.since = now
+        self.opened = now
         self.idle_since = now
         self.checked = now
         self.expires = expires
         self.is_stale = False
         self.is_for_others = False
         self.may_pass = False
-        self.express_until = -math.inf
+        self.is_slow = False
 
 
 class Ticket(Waiter):
@@ -165,28 +166,28 @@ class Ticket(Waiter):
     Attributes:
         read: what is known of the statement of a single query; None for a connection
             of one's own.
-        may_ride: whether it may share a connection.
         deadline: when it has waited long enough, by the pool's clock.
         number: of its arrival.
+        queue: where it stands.
         slot: what it was handed.
         task: the task that waits, where it holds a connection already.
     """
 
-    __slots__ = ("deadline", "may_ride", "number", "read", "since", "slot", "task")
+    __slots__ = ("deadline", "number", "queue", "read", "since", "slot", "task")
 
     def __init__(
         self,
         loop: AbstractEventLoop,
         read: Read | None,
-        may_ride: bool,
         since: float,
         deadline: float,
         number: int,
         task: object,
+        queue: deque[Ticket],
     ) -> None:
         super().__init__(loop)
         self.read = read
-        self.may_ride = may_ride
+        self.queue = queue
         self.since = since
         self.deadline = deadline
         self.number = number

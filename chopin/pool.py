@@ -302,7 +302,7 @@ class Pool:
         Example:
             >>> await pool.executemany("INSERT INTO t VALUES ($1)", [(1,), (2,)])
         """
-        async with asyncio.timeout(timeout), self.acquire() as connection:
+        async with self._within(timeout) as connection:
             await connection.executemany(command, args)
 
     async def fetchmany(
@@ -321,8 +321,17 @@ class Pool:
             >>> rows = await pool.fetchmany(
             ...     "INSERT INTO t VALUES ($1) RETURNING id", [(1,), (2,)])
         """
-        async with asyncio.timeout(timeout), self.acquire() as connection:
+        async with self._within(timeout) as connection:
             return await connection.fetchmany(query, args, record_class=record_class)
+
+    @contextlib.asynccontextmanager
+    async def _within(self, timeout: float | None) -> AsyncIterator[Connection]:
+        """A connection, and a limit on getting and using it together."""
+        began = monotonic()
+        async with self.acquire(timeout=timeout) as connection:
+            left = None if timeout is None else timeout - (monotonic() - began)
+            async with asyncio.timeout(left):
+                yield connection
 
     async def _single(
         self,
@@ -407,7 +416,7 @@ class Pool:
         record_class: type[Record] | None,
     ) -> Any:
         """A single query where the user's hooks or his connection class have a say."""
-        async with asyncio.timeout(timeout), self.acquire() as connection:
+        async with self._within(timeout) as connection:
             if want == ROWS:
                 return await connection.fetch(query, *args, record_class=record_class)
             if want == ROW:
@@ -609,7 +618,7 @@ class Pool:
 
         Args:
             max_size: at most, in all event loops together.
-            min_size: at least, in each; None to leave it.
+            min_size: at least, in each; None to leave it, as far as `max_size` allows.
         """
         self._settings.resize(max_size, min_size)
         self._in_each_loop(lambda part: part.tick())

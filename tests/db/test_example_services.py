@@ -23,7 +23,6 @@ from tests.support.program import LIMIT_S, ROOT, Program
 pytestmark = pytest.mark.slow
 
 
-
 def needing(name, *modules):
     """An example; what its tests need is the extra `examples`."""
     missing = [each for each in modules if importlib.util.find_spec(each) is None]

@@ -97,10 +97,12 @@ async def answer_to(example, names):
     return out.getvalue()
 
 
-async def test_usage(dsn):
-    """What docs/usage.md shows is what happens, from its first line to its last."""
+@pytest.mark.parametrize("page", ["usage.md", "pool.md"])
+async def test_docs(page, dsn):
+    """What a page of docs/ shows is what happens, from its first line to its last."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
     examples = doctest.DocTestParser().get_examples(
-        re.sub("^```$", "", (ROOT / "docs" / "usage.md").read_text("utf-8"), flags=re.M)
+        re.sub("^```$", "", text, flags=re.M)
     )
     names = {"dsn": dsn}
     check = doctest.OutputChecker().check_output
@@ -108,4 +110,4 @@ async def test_usage(dsn):
         got = await answer_to(example, names)
         want = example.exc_msg or example.want
         assert check(want, got, doctest.ELLIPSIS), (example.source, want, got)
-    assert len(examples) > 20
+    assert len(examples) > 12

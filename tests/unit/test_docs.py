@@ -7,6 +7,7 @@ import pytest
 
 import chopin
 from chopin._confkeys import KEYS
+from chopin._poolsettings import PoolOptions
 from chopin.config import ConnectOptions
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,13 @@ def test_connecting_has_every_parameter():
     want = dict.fromkeys(KEYWORD_ONLY, "") | options | variables
     del want["dbname"]  # said of `database`
     assert got == want
+
+
+def test_pool_has_every_argument():
+    """docs/pool.md names each argument of create_pool."""
+    own = set(PoolOptions.__annotations__) - set(ConnectOptions.__annotations__)
+    named = set(re.findall(r"`(\w+)`", read("docs/pool.md")))
+    assert own - named == {"loop"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -210,6 +210,7 @@ UNKNOWN = [
     "CREATE TEMPORARY SEQUENCE s",
     "CREATE SCHEMA app CREATE TEMP VIEW v AS SELECT 1",
     "CREATE TABLE pg_temp.t (a int)",
+    "CREATE TABLE PG_Temp.t (a int)",
     'CREATE TABLE "pg_temp_3".t (a int)',
     "SET LOCAL search_path = 'pg_temp'",
     "SET LOCAL search_path = E'pg\\x5ftemp'",

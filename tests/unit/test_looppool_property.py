@@ -17,18 +17,26 @@ from hypothesis.stateful import (
 )
 
 from chopin._slots import CHECKING, GONE, LENT, SETTLING, SHARED, SINGLE, Read
-from tests.support.poolfakes import World, fast_read
+from tests.support.poolfakes import World, fast_read, slow_read
 
 #: more turns than any pool here needs to serve everybody
 TURNS = 200
 
 
 # What comes more than once comes more often.
-KINDS = ["acquire", "read", "read", "read", "read of a holder", "slow read"]
+KINDS = ["acquire", *["read"] * 3, "read of a holder", "new read", "slow read"]
 EVENTS = [
     *["ring"] * 6, "begin_checks", "unblock", "unblock", "die", "fail", "flush",
     "resize", "give_up_one", "close",
 ]  # fmt: skip
+
+
+READS = {
+    "read": fast_read,
+    "read of a holder": fast_read,
+    "new read": lambda: Read(True),
+    "slow read": slow_read,
+}
 
 
 def pick(choices, index):
@@ -46,7 +54,7 @@ class PoolLife(RuleBasedStateMachine):
 
     @initialize(
         idle=st.integers(0, 4),
-        max_size=st.integers(1, 4),
+        max_size=st.integers(1, 5),
         min_size=st.integers(0, 2),
         depth=st.integers(1, 3),
         openers=st.integers(1, 3),
@@ -90,8 +98,8 @@ class PoolLife(RuleBasedStateMachine):
         n_waiting = sum(not ticket.done() for ticket in self.pool.line)
         return set(list(self.pool.shared)[:n_waiting])
 
-    def pending(self, may_ride):
-        return [t for t in self.tickets if t.may_ride is may_ride and not t.done()]
+    def pending(self, queue):
+        return [t for t in self.tickets if t.queue is queue and not t.done()]
 
     # -- users -------------------------------------------------------------------------
 
@@ -110,7 +118,8 @@ class PoolLife(RuleBasedStateMachine):
 
     def may_be_handed_out(self, slot):
         """To somebody who has not waited."""
-        assert not any(self.pool.waiting), "overtaken"
+        waiting = [t for t in self.pool.waiting if t.queue is not self.pool.slow_line]
+        assert not waiting, "overtaken"
         assert slot.session.is_open
         assert slot.session.is_clean or slot.session.is_ready
         assert slot not in self.users, "lent twice"
@@ -153,7 +162,7 @@ class PoolLife(RuleBasedStateMachine):
             self.use(slot)
 
     def query(self, kind, patience):
-        read = Read(True) if kind == "slow read" else fast_read()
+        read = READS[kind]()
         may_ride = kind == "read" and self.pool.limits.depth > 1
         slot = self.pool.take_single(read, self.world.now)
         if slot is not None:
@@ -163,7 +172,7 @@ class PoolLife(RuleBasedStateMachine):
         if may_ride:
             slot = self.pool.ride(self.world.now)
             if slot is not None:
-                assert not self.pending(True), "overtaken"
+                assert not self.pending(self.pool.reads_waiting), "overtaken"
                 assert slot.session.is_ready
                 assert 1 < slot.singles <= self.pool.limits.depth
                 self.use(slot, read)
@@ -257,7 +266,7 @@ class PoolLife(RuleBasedStateMachine):
 
     def resize(self, index):
         limits = self.pool.limits
-        limits.max_size = 1 + index % 4
+        limits.max_size = 1 + index % 5
         limits.min_size = min(index % 3, limits.max_size)
         limits.depth = 1 + index % 3
         self.world.tick()
@@ -318,13 +327,13 @@ class PoolLife(RuleBasedStateMachine):
         assert all(slot.state is SETTLING for slot in self.pool.settling)
 
     def calls_are_served_in_order(self):
-        for may_ride in (False, True):
-            numbers = [t.number for t in self.tickets if t.may_ride is may_ride]
-            waiting = [t.number for t in self.pending(may_ride)]
+        for queue in self.pool.queues:
+            numbers = [t.number for t in self.tickets if t.queue is queue]
+            waiting = [t.number for t in self.pending(queue)]
             served = [
                 ticket.number
                 for ticket in self.tickets
-                if ticket.may_ride is may_ride
+                if ticket.queue is queue
                 and ticket.done()
                 and ticket.exception() is None
             ]
@@ -344,7 +353,7 @@ class PoolLife(RuleBasedStateMachine):
     def nobody_waits_without_need(self):
         if self.pool.is_closing:
             assert self.pool.idle == [], "who is to close it?"
-        for queue in (self.pool.line, self.pool.reads_waiting):
+        for queue in self.pool.queues:
             assert not any(ticket.cancelled() for ticket in queue)
 
     # -- the end -----------------------------------------------------------------------

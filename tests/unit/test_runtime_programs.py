@@ -122,6 +122,23 @@ def test_each_worker_has_its_own(start, kind):
     assert program.end() == (0, ["at last"])
 
 
+def test_whole_package(start):
+    """Importing it starts no thread: a `main` that only a fork can have is run."""
+    program = start(
+        """
+        for name in [name for name in sys.modules if name.startswith("chopin")]:
+            del sys.modules[name]
+        import chopin
+
+        async def main(what, worker):
+            say(what, worker.index)
+
+        chopin.run(lambda worker: main("forked", worker), 2)
+        """
+    )
+    assert program.end() == (0, ["forked 0", "forked 1"])
+
+
 @has_affinity
 def test_workers_may_move(start):
     """Without pinning they have the cores of the program."""
