@@ -235,7 +235,9 @@ def _statements(sql: str) -> list[list[str]] | None:
         elif kind == "number":
             tokens.append("0")
         elif kind == "literal":
-            tokens.append("e'" if match["literal"][0] in "eEuU" else "'")
+            literal = match["literal"]
+            has_escapes = "\\" in literal or literal[0] in "uU"
+            tokens.append("e'" if has_escapes else "'")
         elif kind == "quoted":
             quoted = match["quoted"]
             tokens.append(quoted if _is_simple(quoted) else '"?"')

@@ -491,9 +491,9 @@ class LoopPool:
         new one is there. So they begin one after the other, and none begins when nobody
         waits any more; but a connect that hangs does not hold up the next.
         """
-        if self.is_closing:
-            return
         limits = self.limits
+        if len(self.slots) >= limits.max_size or self.is_closing:
+            return
         if now < self._not_before:
             self.host.wake_at(self._not_before)
             return

@@ -95,30 +95,34 @@ class PoolPart:
             return None
         return self.pool.ride(now)
 
-    async def wait_single(
-        self, read: Read, slot: Slot | None, timeout: float | None
-    ) -> tuple[Slot, float]:
-        """A connection for a single query that could not be had at once.
+    def wait_single(
+        self, read: Read, slot: Slot | None, began: float, timeout: float | None
+    ) -> Coroutine[Any, Any, Slot]:
+        """Get a connection for a single query that could not be had at once.
 
         Args:
             read: what is known of the query.
             slot: one that has to be checked first, or None.
+            began: when it was asked for.
             timeout: seconds.
 
         Returns:
-            The slot, and when its use began, or 0 if it is shared.
+            A coroutine that returns the slot.
         """
-        pool = self.pool
-        began = self.clock()
         deadline = self.deadline(timeout)
+        if slot is None:
+            return self._wait(read, began, deadline)
+        return self._check_single(read, slot, began, deadline)
+
+    async def _check_single(
+        self, read: Read, first: Slot, began: float, deadline: float
+    ) -> Slot:
+        slot: Slot | None = first
         while slot is not None:
-            now = self.clock()
-            if await self._is_fresh(slot, now, deadline):
-                return slot, self.clock()
-            slot = pool.take_single(read, self.clock())
-        may_ride = read.is_fast and pool.limits.depth > 1 and not holds_one_of(self)
-        slot = await self._wait(read, may_ride, began, deadline)
-        return slot, 0.0 if slot.singles > 1 else self.clock()
+            if await self._is_fresh(slot, self.clock(), deadline):
+                return slot
+            slot = self.pool.take_single(read, self.clock())
+        return await self._wait(read, began, deadline)
 
     async def acquire(self, timeout: float | None) -> Connection:
         """A connection for one user, set up as the pool's `setup` says."""
@@ -129,7 +133,7 @@ class PoolPart:
             now = self.clock()
             slot = pool.take(now)
             if slot is None:
-                slot = await self._wait(None, False, began, deadline)
+                slot = await self._wait(None, began, deadline)
             if now - slot.checked <= pool.limits.check_after:
                 break
             if await self._is_fresh(slot, now, deadline):
@@ -149,33 +153,41 @@ class PoolPart:
                 raise
         return handle
 
-    async def _wait(
-        self, read: Read | None, may_ride: bool, began: float, deadline: float
-    ) -> Slot:
-        """Stand in line for a connection."""
+    async def _wait(self, read: Read | None, began: float, deadline: float) -> Slot:
+        """Stand in line for a connection, again if it has ended when it comes."""
+        while True:
+            ticket = self._stand_in_line(read, began, deadline)
+            try:
+                slot: Slot = await ticket
+            except BaseException:
+                if not self.loop.is_closed():
+                    self.pool.leave(ticket, self.clock())
+                raise
+            if slot.state is not GONE and slot.session.is_open:
+                return slot
+            self.pool.leave(ticket, self.clock())
+
+    def _stand_in_line(
+        self, read: Read | None, began: float, deadline: float
+    ) -> Ticket:
         pool = self.pool
         if pool.is_closing:
             raise PoolError("pool is closing")
-        task = asyncio.current_task() if holds_one_of(self) else None
-        if task is not None and pool.is_deadlocked(task):
-            raise PoolDeadlockError(
-                "every connection of the pool is held by a task that waits for another "
-                f"one: {self._describe_holders()}",
-                hint="acquire one connection per task, or raise max_size",
-            )
+        task = None
+        if holds_one_of(self):
+            task = asyncio.current_task()
+            if pool.is_deadlocked(task):
+                raise PoolDeadlockError(
+                    "every connection of the pool is held by a task that waits for "
+                    f"another one: {self._describe_holders()}",
+                    hint="acquire one connection per task, or raise max_size",
+                )
+        may_ride = (
+            read is not None and read.is_fast and task is None and pool.limits.depth > 1
+        )
         ticket = pool.join(read, may_ride, self.clock(), deadline, task)
         ticket.since = began
-        try:
-            slot: Slot = await ticket
-        except BaseException:
-            if not self.loop.is_closed():
-                pool.leave(ticket, self.clock())
-            raise
-        if slot.state is GONE or not slot.session.is_open:
-            # it ended in the turn in which it was handed over
-            pool.leave(ticket, self.clock())
-            return await self._wait(read, may_ride, began, deadline)
-        return slot
+        return ticket
 
     async def _is_fresh(self, slot: Slot, now: float, deadline: float) -> bool:
         """Ask the server of a connection that was idle for long whether it is there.

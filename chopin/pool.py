@@ -355,14 +355,16 @@ class Pool:
         is_script = want == STATUS and not args
         read = _SCRIPT if is_script else pool.reads[query]
         began = now = monotonic()
+        old = None
         slot = pool.take_single(read, now)
         if slot is None:
             slot = part.ride(read, now)
             began = 0.0
         elif now - slot.checked > settings.limits.check_after:
-            slot, began = await part.wait_single(read, slot, timeout)
+            old, slot = slot, None
         if slot is None:
-            slot, began = await part.wait_single(read, None, timeout)
+            slot = await part.wait_single(read, old, now, timeout)
+            began = 0.0 if slot.singles > 1 else monotonic()
             if timeout is not None:
                 timeout -= monotonic() - now
         connection: Connection = slot.connection

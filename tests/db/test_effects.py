@@ -412,6 +412,17 @@ def test_a_setting_can_move_the_end_of_a_literal(session):
     assert effects(sql) == 0
 
 
+def test_a_setting_can_change_a_literal(session):
+    """One that looks like any other can have escapes."""
+    sql = "BEGIN; SET LOCAL search_path = 'pg\\x5ftemp'; CREATE TABLE x (a int); COMMIT"
+    session.execute("SET escape_string_warning = off")
+    session.execute("SET standard_conforming_strings = off")
+    before = state(session)
+    session.execute(sql)
+    assert state(session) != before
+    assert effects(sql) == 0
+
+
 @pytest.mark.parametrize("sql", READING)
 def test_read_writes_and_locks_nothing(session, sql):
     """No transaction number, and no lock that a write would wait for."""

@@ -41,13 +41,6 @@ CLOSED = "^pool is closed$"
 numbers = itertools.count(1)
 
 
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
-
-
 @pytest.fixture(params=FACTORIES.values(), ids=FACTORIES)
 def factory(request):
     """Makes the other loop."""
@@ -59,6 +52,13 @@ async def other(factory):
     """The other loop, running in a thread."""
     async with OtherLoop(factory) as loop:
         yield loop
+
+
+@pytest.fixture
+async def create(dsn, other):
+    """A factory of pools, which end before the other loop does; see `pool_factory`."""
+    async with pool_factory(dsn) as make:
+        yield make
 
 
 async def take(pool, count=1):
@@ -121,9 +121,7 @@ async def work(pool, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("max_size", [1, 3])
-async def test_at_once(
-    create, other, server, observer, application_name, max_size, recwarn
-):
+async def test_at_once(create, other, server, observer, application_name, max_size):
     """Both loops have all they want in turn, and the server never more than is allowed.
 
     With one connection for both, it goes to and fro.
@@ -545,14 +543,14 @@ async def test_loop_is_closed(
     pool = await create(max_size=2)
     await pool.fetchval("SELECT 1")
     with untidy():
-        async with OtherLoop(factory) as other:
-            there = await other.run(take(pool, 2))
+        async with OtherLoop(factory) as last:
+            there = await last.run(take(pool, 2))
             if not held:
-                await other.run(give(pool, there))
+                await last.run(give(pool, there))
             waiting = asyncio.create_task(pool.fetchval("SELECT 1")) if held else None
             await turns()
             async with most_sessions(server, application_name) as most:
-                await other.stop()
+                await last.stop()
                 async with patience():
                     if waiting is not None:
                         assert await waiting == 1
@@ -570,10 +568,10 @@ async def test_loop_is_closed_while_it_connects(create, factory, tcp_dsn):
     async with FaultProxy(tcp_dsn, to_client=Faults(after=0, action="stall")) as proxy:
         pool = await create(proxy.dsn, ssl="disable", max_size=1)
         with untidy():
-            async with OtherLoop(factory) as other:
-                waiting = other.start(pool.fetchval("SELECT 1"))
+            async with OtherLoop(factory) as last:
+                waiting = last.start(pool.fetchval("SELECT 1"))
                 assert await looked(lambda: pool.stats().opening == 1)
-                await other.stop()
+                await last.stop()
                 waiting.cancel()
             proxy.to_client = Faults()
             async with patience():
@@ -590,9 +588,9 @@ async def test_pool_is_closed_after_a_loop(
     budget = chopin.Budget(2)
     pool = await create(max_size=2, budget=budget)
     with untidy():
-        async with OtherLoop(factory) as other:
-            await other.run(warm(pool, 2))
-            await other.stop()
+        async with OtherLoop(factory) as last:
+            await last.run(warm(pool, 2))
+            await last.stop()
         async with patience():
             if how == "close":
                 await pool.close()
@@ -608,15 +606,15 @@ async def test_loop_ends_during_close(create, factory, how):
     """`close` does not wait for a loop that has ended, and nobody has cancelled it."""
     pool = await create(max_size=2)
     with untidy():
-        async with OtherLoop(factory) as other:
-            there = await other.run(take(pool))
+        async with OtherLoop(factory) as last:
+            there = await last.run(take(pool))
             [here] = await take(pool)
             closing = asyncio.create_task(pool.close())
-            await other.run(turns())
+            await last.run(turns())
             if how == "end":
-                await other.end()
+                await last.end()
             else:
-                await other.stop()
+                await last.stop()
             await turns()
             assert not closing.done()
             assert await here.fetchval("SELECT 1") == 1

@@ -9,15 +9,17 @@ import pytest
 
 from chopin._budget import Budget, Limit
 from chopin.exceptions import InterfaceError
+from tests.support.fakes import Clock
 
 PATIENCE_S = 10
 ROUNDS = 1500
 
 
 class Spender:
-    """Counts how often it was asked for a connection, and told that there is room."""
+    """Counts how often it was asked for a connection, and told to look for room."""
 
-    def __init__(self):
+    def __init__(self, idle_count=0):
+        self.idle_count = idle_count
         self.asked = 0
         self.told = 0
 
@@ -100,6 +102,18 @@ def test_who_has_most_is_asked():
     assert (poor.asked, rich.asked, other.asked) == (0, 1, 0)
 
 
+def test_who_has_something_idle_is_asked_first():
+    """And of those, who has most."""
+    budget = Budget(9)
+    busy, idle, other = spenders(5, 3, 1, budget=budget)
+    idle.idle_count, other.idle_count = 1, 1
+    hungry(budget)
+    assert (busy.asked, idle.asked, other.asked) == (0, 1, 0)
+    idle.idle_count = 0
+    hungry(budget)
+    assert (busy.asked, idle.asked, other.asked) == (0, 1, 1)
+
+
 def test_nobody_is_asked_to_make_room_for_himself():
     """Not even who has most of all."""
     budget = Budget(3)
@@ -162,14 +176,15 @@ def test_who_does_not_wait_any_more_is_not_told():
     assert (gone.told, waits.told) == (0, 1)
 
 
-def test_told_when_there_may_be_more():
-    """Whoever waits when the maximum is changed."""
-    budget = Budget(1)
-    (one,) = spenders(1, budget=budget)
+@pytest.mark.parametrize("max_size", [2, 4])
+def test_told_when_the_number_changes(max_size):
+    """Who waits may have one more, and who has too many give one up; each is told."""
+    budget = Budget(3)
+    made = spenders(1, 2, budget=budget)
     waits = hungry(budget)
-    budget.resize(2)
-    assert (one.told, waits.told) == (0, 1)
-    assert budget.claim(waits)
+    budget.resize(max_size)
+    assert [spender.told for spender in (*made, waits)] == [1, 1, 1]
+    assert budget.claim(waits) is (max_size == 4)
     assert not budget.claim(waits)
 
 
@@ -186,6 +201,115 @@ def test_there_may_be_fewer_than_there_are():
     budget.unclaim(one)
     assert budget.claim(one)
     assert budget.used == 2
+
+
+# Connections in store
+
+
+def test_store_takes_what_is_free():
+    """As any other connection."""
+    budget = Budget(2)
+    (one,) = spenders(1, budget=budget)
+    store = Spender()
+    assert budget.claim(store, False)
+    assert budget.used == 2
+    budget.unclaim(one)
+    assert budget.claim(store, is_needed=False)
+
+
+def test_store_takes_nobodys_place():
+    """Nobody is asked, and who wants to keep one in store does not wait for it."""
+    budget = Budget(1)
+    (one,) = spenders(1, budget=budget)
+    one.idle_count = 1
+    store = Spender()
+    assert not budget.claim(store, False)
+    assert one.asked == 0
+    assert not budget.is_over_share(one)
+    budget.unclaim(one)
+    assert store.told == 0
+
+
+def test_store_leaves_room_to_who_waits():
+    """However much he has."""
+    budget = Budget(3)
+    (one,) = spenders(3, budget=budget)
+    assert not budget.claim(one)
+    budget.unclaim(one)
+    assert not budget.claim(Spender(), False)
+    assert budget.claim(one)
+    assert budget.used == 3
+
+
+# Who gets what becomes free
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of the budgets, which stands still."""
+    clock = Clock()
+    monkeypatch.setattr("chopin._budget.monotonic", clock)
+    return clock
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_who_has_less_is_first(clock, first):
+    """Room is left to him, whoever has waited longer."""
+    budget = Budget(5)
+    *made, third = spenders(2, 1, 2, budget=budget)
+    rich, poor = made
+    for spender in (made[first], made[1 - first]):
+        clock.now += 0.1
+        assert not budget.claim(spender)
+    budget.unclaim(third)
+    assert not budget.claim(rich)
+    assert budget.claim(poor)
+    budget.unclaim(third)
+    assert budget.claim(rich)
+
+
+def test_who_has_waited_longer_is_first(clock):
+    """Where both have as much, also when they ask again in another order."""
+    budget = Budget(1)
+    (one,) = spenders(1, budget=budget)
+    first = hungry(budget)
+    clock.now += 0.1
+    second = hungry(budget)
+    clock.now += 0.1
+    assert not budget.claim(first)
+    budget.unclaim(one)
+    assert not budget.claim(second)
+    assert not budget.claim(Spender())
+    assert budget.claim(first)
+    budget.unclaim(first)
+    assert budget.claim(second)
+
+
+def test_who_has_stopped_asking_is_passed_over(clock):
+    """A loop that hangs does not hold up the others."""
+    budget = Budget(1)
+    (one,) = spenders(1, budget=budget)
+    hungry(budget)
+    clock.now += 0.2
+    second = hungry(budget)
+    budget.unclaim(one)
+    assert not budget.claim(second)
+    clock.now += 0.1
+    assert budget.claim(second)
+
+
+def test_room_of_the_whole_is_left_to_who_waits_for_it(clock):
+    """Also by those of another part."""
+    whole = Budget(3)
+    one, two = whole.part(3), whole.part(3)
+    (rich,) = spenders(3, budget=one)
+    poor = hungry(two)
+    one.unclaim(rich)
+    assert not one.claim(rich)
+    assert two.claim(poor)
+    one.unclaim(rich)
+    # it has asked before, and both have one
+    assert one.claim(rich)
 
 
 # Shares
@@ -228,6 +352,41 @@ def test_share_of_the_whole():
     assert not mine.is_over_share(me)
     hungry(theirs)
     assert mine.is_over_share(me)
+
+
+@pytest.mark.parametrize(
+    ("counts", "max_size", "expected"),
+    [
+        ([4, 2], 6, [0, 0]),  # nothing is too much
+        ([4, 2], 5, [2, 0]),
+        ([4, 2], 4, [2, 0]),
+        ([3, 3], 4, [1, 1]),
+        ([4, 1, 1], 3, [3, 0, 0]),
+        ([6], 2, [4]),
+        ([6, 0], 2, [5, 0]),
+    ],
+)
+def test_excess(counts, max_size, expected):
+    """What is above an equal part, where there are more than there may be."""
+    budget = Budget(6)
+    made = spenders(*counts, budget=budget)
+    for spender, count in zip(made, counts, strict=True):
+        if not count:
+            assert not budget.claim(spender)
+    budget.resize(max_size)
+    assert [budget.excess(spender) for spender in made] == expected
+
+
+def test_excess_above():
+    """That of the whole counts where it is larger."""
+    whole = Budget(6)
+    part = whole.part(6)
+    (one,) = spenders(6, budget=part)
+    part.resize(5)
+    assert part.excess(one) == 1
+    whole.resize(2)
+    assert part.excess(one) == 4
+    assert part.excess(Spender()) == 0
 
 
 # Budgets in budgets
@@ -406,6 +565,8 @@ class Thrifty:
         failure: why it has ended too early.
     """
 
+    idle_count = 0
+
     def __init__(self, budget, ledger):
         self.budget = budget
         self.ledger = ledger
@@ -479,6 +640,6 @@ def test_threads(many_switches, max_size):
     assert [budget.used for budget in (whole, *parts)] == [0, 0, 0]
     for worker, part in zip(workers, (*parts, parts[0], whole), strict=True):
         assert all(part.claim(worker) for _ in range(max_size))
-        assert not part.claim(worker)
+        assert not part.claim(worker, is_needed=False)
         for _ in range(max_size):
             part.unclaim(worker)

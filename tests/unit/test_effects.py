@@ -104,7 +104,7 @@ CLEAN_ONLY = [
     "PREPARE TRANSACTION 'x'",
     "SET LOCAL search_path = app",
     "SET LOCAL app.user TO 'me'",
-    "SET LOCAL search_path = 'app', public, 'it''s'",
+    "SET LOCAL search_path = 'app', public, E'it''s', $$a$$",
     'SET LOCAL "app"."user" = 1',
     "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
     "SET TRANSACTION SNAPSHOT '1'",
@@ -214,6 +214,7 @@ UNKNOWN = [
     'CREATE TABLE "pg_temp_3".t (a int)',
     "SET LOCAL search_path = 'pg_temp'",
     "SET LOCAL search_path = E'pg\\x5ftemp'",
+    "SET LOCAL search_path = 'pg\\x5ftemp'",  # if literals do not conform
     "SET LOCAL search_path = app, U&'pg\\005ftemp'",
     "SET LOCAL SCHEMA u&'pg!005ftemp' UESCAPE '!'",
     "SET LOCAL search_path TO 'pg_' -- and\n 'temp'",

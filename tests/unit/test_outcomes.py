@@ -69,7 +69,6 @@ def test_one_statement(sql, idle, in_block):
     assert told(sent(sql, begins=True)) == [in_block]
 
 
-@pytest.mark.xfail(reason="what comes behind the ROLLBACK may be committed")
 @pytest.mark.parametrize("abort", ["ROLLBACK", "ABORT"])
 def test_script_that_goes_on_behind_its_block(abort):
     """What follows in the same text is a transaction of its own."""
