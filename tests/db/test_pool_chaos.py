@@ -291,17 +291,19 @@ async def test_restart_under_load(place, how):
             else:
                 served.append(number)
 
+    async def assert_served():
+        before = len(served)
+        assert await looked(lambda: len(served) > before + 100)
+
     tasks = [asyncio.create_task(user()) for _ in range(8)]
     async with asyncio.timeout(PATIENCE_S):
         for _ in range(2):
-            before = len(served)
-            assert await looked(lambda: len(served) > before + 100)
+            await assert_served()
             await end(place.server, how)
             assert await looked(lambda: pool.stats().waiting == len(tasks))
             assert pool.get_size() == 0
             await start(place.server)
-        before = len(served)
-        assert await looked(lambda: len(served) > before + 100)
+        await assert_served()
         over.set()
         await asyncio.gather(*tasks)
     for error in errors:

@@ -285,9 +285,9 @@ async def test_per_loop(create, other, observer, application_name):
         assert (pool.get_size(), pool.get_max_size()) == (3, 3)
         await give(pool, held)
         there += await other.run(take(pool, 1))
-        assert pool.get_size() == 3
+        assert pool.get_size() <= 3
         await other.run(give(pool, there))
-    await assert_recovered(pool, observer, application_name, size=3)
+    await assert_recovered(pool, observer, application_name)
 
 
 async def test_floor_of_each(create, other, observer, application_name):
@@ -335,7 +335,7 @@ async def test_resize_of_both(create, other, observer, application_name):
     pool.resize(3)
     assert await looked(lambda: pool.get_size() <= 3)
     assert pool.get_size() <= 3
-    await until(observer, SESSIONS_ARE, application_name, pool.get_size())
+    await assert_recovered(pool, observer, application_name)
     pool.resize(6)
     held = [*await take(pool, 3), *await other.run(take(pool, 3))]
     assert pool.get_size() == 6
@@ -584,7 +584,7 @@ async def test_loop_is_closed_while_it_connects(create, factory, tcp_dsn):
 async def test_pool_is_closed_after_a_loop(
     create, factory, observer, application_name, how
 ):
-    """Closing a pool ends what a loop that is no more has left, and frees its budget."""
+    """Closing a pool ends what a closed loop has left, and frees its budget."""
     budget = chopin.Budget(2)
     pool = await create(max_size=2, budget=budget)
     with untidy():
