@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType, MemberDescriptorType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from chopin._released import RELEASED
@@ -198,6 +199,7 @@ def lend(lease: Lease) -> Connection:
     state = getattr(own, "__dict__", None)
     if state is not None:
         handle.__dict__ = state
+    _copy_slots(kind, own, handle)
     session.listen(handle)
     return cast("Connection", handle)
 
@@ -211,10 +213,28 @@ def take_back(handle: Any) -> None:
     """Make a handle unusable."""
     own = handle._lease.slot.connection
     own._session.listen(own)
+    _copy_slots(type(own), handle, own)
     handle._session = RELEASED
     handle._top_xact = None
     kind: Any = type(handle)
     handle.__class__ = _released_class(kind)
+
+
+def _copy_slots(kind: Any, source: object, target: object) -> None:
+    for name in _own_slots(kind):
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))
+
+
+@functools.cache
+def _own_slots(kind: type[Connection]) -> tuple[str, ...]:
+    """The slots that a user's class has added; a `__dict__` is shared instead."""
+    return tuple(
+        name
+        for cls in itertools.takewhile(lambda cls: cls is not Connection, kind.__mro__)
+        for name, member in vars(cls).items()
+        if isinstance(member, MemberDescriptorType)
+    )
 
 
 @functools.cache

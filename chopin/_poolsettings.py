@@ -203,7 +203,7 @@ class PoolSettings:
                 init_size = limit.init_size if init_size is None else init_size
         max_size = 10 if max_size is None else max_size
         if min_size is None:
-            _count("max_size", max_size, 1)
+            _check_sizes(0, 0, max_size)
             min_size = min(10, max_size)
         init_size = min_size if init_size is None else init_size
         _check_sizes(init_size, min_size, max_size)
@@ -228,7 +228,7 @@ class PoolSettings:
     def resize(self, max_size: int, min_size: int | None) -> None:
         """Change the sizes."""
         if min_size is None:
-            _count("max_size", max_size, 1)
+            _check_sizes(0, 0, max_size)
             min_size = min(self.limits.min_size, max_size)
         _check_sizes(min_size, min_size, max_size)
         self.budget.resize(max_size)
@@ -277,7 +277,7 @@ def _check_sizes(init_size: object, min_size: object, max_size: object) -> None:
         ("min_size", min_size, 0),
         ("init_size", init_size, 0),
     ):
-        _count(name, value, least, error=ValueError)
+        _count(name, 0 if value is None and least else value, least)
     assert isinstance(min_size, int) and isinstance(max_size, int)
     assert isinstance(init_size, int)
     for name, value in (("min_size", min_size), ("init_size", init_size)):

@@ -656,7 +656,6 @@ async def test_handle_has_what_the_connection_has():
                 assert conn.twice == conn.get_server_pid() * 2
 
 
-@pytest.mark.xfail(reason="a handle has slots of its own, which are empty")
 @in_virtual_time
 async def test_slots_of_the_user():
     """It does not matter where a class keeps its attributes."""
