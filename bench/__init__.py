@@ -3,5 +3,6 @@
 ``candidates`` knows the drivers, ``workloads`` and ``rows`` what they are given to
 do, ``limit`` what the server can do at most, ``measure`` the order and the clocks,
 ``report`` the tables, ``goals`` what is to be reached. ``server`` provides the
-PostgreSQL server that all of them talk to.
+PostgreSQL server that all of them talk to. What begins with ``pool`` is the same for
+pools: ``python -m bench pool``.
 """

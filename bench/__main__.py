@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from bench.candidates import DEFAULT_CANDIDATES, importable
 from bench.goals import judge
 from bench.loops import LOOPS, loop_factory
-from bench.measure import Outcome, Plan, measure
-from bench.poolcontest import PoolPlan, measure_pools
+from bench.measure import Contest, Outcome, Plan, measure
+from bench.poolcontest import PoolContest, PoolPlan
 from bench.pools import importable_pools
 from bench.registry import POOL_WORKLOADS, WORKLOADS, chosen_workloads
 from bench.report import (
@@ -85,7 +85,7 @@ class Part:
 
     heading: str
     plan: Plan
-    measure: Callable[..., Coroutine[Any, Any, tuple[list[Outcome], dict[str, str]]]]
+    contest: Callable[..., Contest]
     tables: Callable[[Sequence[Outcome], Sequence[str]], list[Table]]
 
     @property
@@ -105,7 +105,7 @@ def run_loop(
             print(f"{name}: {problem}", file=sys.stderr)
 
     with asyncio.Runner(loop_factory=loop_factory(name)) as runner:
-        return runner.run(part.measure(part.plan, target, tell))
+        return runner.run(measure(part.plan, part.contest, target, tell))
 
 
 def available_loops(choice: str) -> list[str]:
@@ -144,11 +144,11 @@ def make_parts(options: argparse.Namespace) -> list[Part]:
     if connection:
         drivers = usable(importable(names))
         plan = Plan(drivers, possible(connection, options.dsn), *how)
-        parts.append(Part("one connection", plan, measure, connection_tables))
+        parts.append(Part("one connection", plan, Contest, connection_tables))
     if pool:
         pools = usable(importable_pools(names))
         pool_plan = PoolPlan(pools, possible(pool, options.dsn), *how)
-        parts.append(Part("pools", pool_plan, measure_pools, pools_tables))
+        parts.append(Part("pools", pool_plan, PoolContest, pools_tables))
     return parts
 
 

@@ -295,11 +295,15 @@ def shorten(value: object) -> str:
 
 
 async def measure(
-    plan: Plan, target: Target, tell: Callable[[Outcome], None]
+    plan: Plan,
+    contest: Callable[..., Contest],
+    target: Target,
+    tell: Callable[[Outcome], None],
 ) -> tuple[list[Outcome], dict[str, str]]:
     """Play all workloads on the running loop; the outcomes and the server's settings.
 
-    `tell` is called with each outcome as soon as it is there.
+    `contest` is `Contest` or made of it. `tell` is called with each outcome as soon as
+    it is there.
     """
     admin = await Administration.open(target)
     outcomes: list[Outcome] = []
@@ -308,7 +312,7 @@ async def measure(
         names = [candidate.name for candidate in plan.candidates]
         await admin.make_schemas([*names, LIMIT], plan.scale)
         for workload in plan.workloads:
-            outcome = await Contest(workload, plan, target, admin).play()
+            outcome = await contest(workload, plan, target, admin).play()
             outcomes.append(outcome)
             tell(outcome)
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from bench.measure import Contest, Outcome, Plan, Player, Sample
+from bench.measure import Contest, Plan, Player, Sample
 from bench.poolmemory import MemoryStage
 from bench.pools import PoolCandidate
 from bench.poolstages import LoopStage, Stage, ThreadStage, timed
@@ -83,24 +83,3 @@ class PoolContest(Contest):
     ) -> tuple[Sample, Any]:
         sample, played = await super()._turn(player, items, is_first=is_first)
         return timed(sample, played), played.check
-
-
-async def measure_pools(
-    plan: PoolPlan, target: Target, tell: Callable[[Outcome], None]
-) -> tuple[list[Outcome], dict[str, str]]:
-    """Play all workloads on the running loop; the outcomes and the server's settings.
-
-    `tell` is called with each outcome as soon as it is there.
-    """
-    admin = await Administration.open(target)
-    outcomes: list[Outcome] = []
-    try:
-        settings = await admin.settings()
-        await admin.make_schemas([pool.name for pool in plan.candidates], plan.scale)
-        for workload in plan.workloads:
-            outcome = await PoolContest(workload, plan, target, admin).play()
-            outcomes.append(outcome)
-            tell(outcome)
-    finally:
-        await admin.close()
-    return outcomes, settings
