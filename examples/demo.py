@@ -376,6 +376,36 @@ async def fail(conn: chopin.Connection) -> None:
             say(f"    {str(error).splitlines()[0]}")
 
 
+async def serve(dsn: str) -> None:
+    """A rush: many customers look and buy at once, on a few connections."""
+    heading(8, "200 customers at once on a pool of 5 connections")
+    looks = "SELECT * FROM products WHERE id = $1"
+
+    async def buy_one(conn: chopin.Connection) -> None:
+        stock = await conn.fetchval("SELECT stock FROM products WHERE id = 1")
+        await conn.execute("UPDATE products SET stock = $1 WHERE id = 1", stock - 1)
+
+    async def visit(pool: chopin.Pool, number: int) -> None:
+        for product in range(1, 21):
+            await pool.fetchrow(looks, product)
+        if number % 20 == 0:
+            await pool.run_in_transaction(
+                buy_one, isolation="serializable", retry=chopin.Retry(attempts=50)
+            )
+
+    async with chopin.create_pool(dsn, max_size=5) as pool:
+        stock = "SELECT stock FROM products WHERE id = 1"
+        before = await pool.fetchval(stock)
+        started = time.perf_counter()
+        await asyncio.gather(*(visit(pool, number) for number in range(200)))
+        seconds = time.perf_counter() - started
+        stats = pool.stats()
+        say(f"looked at products  {rate(200 * 20, seconds, 'queries')}")
+        say(f"{stats.size} connections; {stats.rides:,} reads shared one with others")
+        sold = before - await pool.fetchval(stock)
+        say(f"sold, though all wanted the same one at the same time: {sold}")
+
+
 async def tour(server: TemporaryServer, n_orders: int) -> None:
     """Connect, and show everything."""
     conn = await chopin.connect(server.dsn, application_name="demo")
@@ -389,6 +419,7 @@ async def tour(server: TemporaryServer, n_orders: int) -> None:
         await fail(conn)
     finally:
         await conn.close()
+    await serve(server.dsn)
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
