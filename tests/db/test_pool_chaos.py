@@ -23,6 +23,7 @@ from chopin.retry import kind_of, outcome_of
 from chopin.testing import DEFAULT_HBA, TemporaryServer
 from tests.support.backends import frozen, until
 from tests.support.faultproxy import FaultProxy, Faults
+from tests.support.oneversion import on_one_version
 from tests.support.pools import (
     PID,
     assert_serves,
@@ -198,6 +199,7 @@ async def test_terminated_at_random(create, observer, application_name):
     await assert_recovered(pool, observer, application_name)
 
 
+@on_one_version
 async def test_terminated_with_a_line(create, observer):
     """Who waits for the connection of somebody who loses it gets another one."""
     pool = await create(max_size=1)
@@ -359,18 +361,17 @@ async def test_server_is_away(place, over, min_size):
     await end(place.server, "fast")
     async with asyncio.timeout(PATIENCE_S):
         assert await looked(lambda: pool.get_size() == 0)
-        for _ in range(2):
-            errors = await asyncio.gather(
-                *(pool.fetchval("SELECT 1") for _ in range(3)),
-                *(pool.acquire() for _ in range(3)),
-                pool.execute("SELECT 1"),
-                return_exceptions=True,
-            )
-            for error in errors:
-                assert isinstance(error, OSError), repr(error)
-                assert not isinstance(error, TimeoutError)
-                assert (kind_of(error), outcome_of(error)) == ("transient", "not_sent")
-            assert len({id(error) for error in errors}) == len(errors)
+        errors = await asyncio.gather(
+            *(pool.fetchval("SELECT 1") for _ in range(3)),
+            *(pool.acquire() for _ in range(3)),
+            pool.execute("SELECT 1"),
+            return_exceptions=True,
+        )
+        for error in errors:
+            assert isinstance(error, OSError), repr(error)
+            assert not isinstance(error, TimeoutError)
+            assert (kind_of(error), outcome_of(error)) == ("transient", "not_sent")
+        assert len({id(error) for error in errors}) == len(errors)
         await start(place.server)
         # where nobody waits and nothing is kept, nothing has been tried
         assert await looked(lambda: pool.get_size() == min_size)
@@ -422,6 +423,7 @@ FOR_GOOD = {
 }
 
 
+@on_one_version
 @pytest.mark.parametrize("why", PASSING)
 async def test_refused_for_a_while(create, tcp_dsn, why):
     """A server that cannot just now is asked again, until it can or time is over."""
@@ -448,6 +450,7 @@ async def test_refused_for_a_while(create, tcp_dsn, why):
         await pool.close()
 
 
+@on_one_version
 @pytest.mark.parametrize("why", FOR_GOOD)
 async def test_refused_for_good(create, tcp_dsn, why):
     """What trying again cannot help is told at once to everybody who waits."""
@@ -475,6 +478,7 @@ async def test_refused_for_good(create, tcp_dsn, why):
         await pool.close()
 
 
+@on_one_version
 async def test_one_that_serves_is_enough(create, tcp_dsn):
     """Refused connects are not told while there is a connection to wait for."""
     async with patience(), Door(tcp_dsn) as door:
@@ -542,6 +546,7 @@ async def silence(tcp_dsn):
         yield proxy
 
 
+@on_one_version
 async def test_connect_gets_no_answer(create, tcp_dsn):
     """Nobody waits for a connect for longer than he wanted to, and it is called off."""
     async with patience(), silence(tcp_dsn) as proxy:
@@ -558,6 +563,7 @@ async def test_connect_gets_no_answer(create, tcp_dsn):
         assert pool.get_size() == pool.stats().opening == 0
 
 
+@on_one_version
 async def test_connect_times_out(create, tcp_dsn):
     """A connect that takes longer than `timeout` is tried again, and told at last."""
     async with patience(), silence(tcp_dsn) as proxy:
@@ -577,6 +583,7 @@ async def test_connect_times_out(create, tcp_dsn):
         await pool.close()
 
 
+@on_one_version
 async def test_opening_gets_no_answer(create, tcp_dsn):
     """A pool that cannot be opened in time is closed, and leaves nothing."""
     async with patience(), silence(tcp_dsn) as proxy:
@@ -603,6 +610,7 @@ async def test_server_is_frozen(place):
         await assert_serves(pool)
 
 
+@on_one_version
 async def test_backend_is_frozen(create):
     """A connection that says nothing keeps nobody but its user from working."""
     pool = await create(max_size=2)
@@ -618,6 +626,7 @@ async def test_backend_is_frozen(create):
         await assert_serves(pool)
 
 
+@on_one_version
 @pytest.mark.parametrize("validate", ["always", "idle:0"])
 @pytest.mark.parametrize("use", ["acquire", "fetchval"])
 async def test_check_gets_no_answer(create, observer, application_name, use, validate):

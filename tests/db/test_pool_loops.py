@@ -23,6 +23,7 @@ import uvloop
 import chopin
 from tests.support.backends import Gate, frozen, until
 from tests.support.faultproxy import FaultProxy, Faults
+from tests.support.oneversion import on_one_version
 from tests.support.pools import (
     PID,
     SESSIONS_ARE,
@@ -32,6 +33,8 @@ from tests.support.pools import (
     turns,
 )
 from tests.support.poolwatch import OtherLoop, assert_recovered, looked, sessions
+
+pytestmark = on_one_version
 
 FACTORIES = {"plain": asyncio.new_event_loop, "uv": uvloop.new_event_loop}
 SHORT = 0.05

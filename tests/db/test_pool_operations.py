@@ -14,6 +14,7 @@ import pytest
 
 import chopin
 from tests.support.backends import Gate, frozen, until, until_gone
+from tests.support.oneversion import on_one_version
 from tests.support.pools import (
     PID,
     SESSIONS_ARE,
@@ -25,6 +26,8 @@ from tests.support.pools import (
     turns,
 )
 from tests.support.poolwatch import assert_recovered, looked, sessions, until_rides
+
+pytestmark = on_one_version
 
 SHORT = 0.05
 TINY = 0.02

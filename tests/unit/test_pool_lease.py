@@ -375,6 +375,8 @@ async def test_dropped_in_the_middle_of_something():
 @in_virtual_time
 async def test_dropped_in_a_cycle_and_another_thread():
     """Wherever it is found by the collector."""
+    # so that the loop tells calls from the wrong thread
+    asyncio.get_running_loop().set_debug(True)
     async with Server() as server, create(server) as pool:
         cycle = [await pool.acquire()]
         cycle.append(cycle)
@@ -458,6 +460,41 @@ async def test_holds_one():
         assert not holds_one_of(part_of(pool))
 
 
+@in_virtual_time
+async def test_holds_one_of_another_pool():
+    """What others hold of that one does not matter."""
+    async with Server() as server, create(server) as pool, create(server) as other:
+        held, over = asyncio.Event(), asyncio.Event()
+
+        async def hold():
+            async with other.acquire():
+                held.set()
+                await over.wait()
+
+        holder = asyncio.create_task(hold())
+        await held.wait()
+        async with pool.acquire():
+            assert holds_one_of(part_of(pool))
+            assert not holds_one_of(part_of(other))
+        over.set()
+        await holder
+
+
+@in_virtual_time
+async def test_connection_in_unknown_hands():
+    """Whoever got it from a task that has ended may be anybody, until it is back."""
+    async with Server() as server, create(server) as pool:
+
+        async def get():
+            return await pool.acquire()
+
+        task = asyncio.create_task(get())
+        await asyncio.wait([task])
+        assert holds_one_of(part_of(pool))
+        await pool.release(task.result())
+        assert not holds_one_of(part_of(pool))
+
+
 async def on_demand(ask):
     """Wait for each question, and say whether this task holds a connection."""
     answers = []
@@ -533,6 +570,9 @@ async def test_what_a_task_held_is_forgotten():
             await asyncio.create_task(pool.release(conns[0]))
             await pool.release(conns[2])
         assert _lease._holding.get() == ()
+        await asyncio.create_task(pool.release(await pool.acquire()))
+        async with pool.acquire():
+            assert len(_lease._holding.get()) == 1
         assert_at_rest(pool, size=3)
 
 

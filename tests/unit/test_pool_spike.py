@@ -125,6 +125,16 @@ class Server(Postmaster):
                 os.replace(f"{path}.aside", path)
 
     @contextlib.contextmanager
+    def without_socket(self):
+        """Nobody can find it meanwhile."""
+        path = os.path.join(self.host, f".s.PGSQL.{self.port}")
+        os.rename(path, f"{path}.aside")
+        try:
+            yield
+        finally:
+            os.rename(f"{path}.aside", path)
+
+    @contextlib.contextmanager
     def starting_up(self):
         """Connections are turned away meanwhile."""
         self.is_starting = True
@@ -269,7 +279,11 @@ async def test_spike_of_a_small_pool():
 
 # A server that goes away
 
-AWAY = {"refuses": Server.nobody_listens, "starts up": Server.starting_up}
+AWAY = {
+    "refuses": Server.nobody_listens,
+    "is gone": Server.without_socket,
+    "starts up": Server.starting_up,
+}
 
 
 @pytest.mark.parametrize("away", AWAY)
@@ -352,7 +366,11 @@ async def test_server_goes_away_under_those_who_use_it():
 
 @pytest.mark.parametrize(
     ("away", "error"),
-    [("refuses", ConnectionRefusedError), ("starts up", chopin.CannotConnectNowError)],
+    [
+        ("refuses", ConnectionRefusedError),
+        ("is gone", FileNotFoundError),
+        ("starts up", chopin.CannotConnectNowError),
+    ],
 )
 @in_virtual_time
 async def test_told_after_a_while(away, error):
