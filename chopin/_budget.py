@@ -190,6 +190,19 @@ class Budget:
                     return True
         return False
 
+    def is_wanted(self, spender: Spender) -> bool:
+        """Whether a connection less of `spender` would be of use to others."""
+        now = monotonic()
+        with _lock:
+            return any(
+                budget.used > budget.max_size
+                or any(
+                    other is not spender and now - asked <= _HUNGER
+                    for other, (_, asked) in budget._hungry.items()
+                )
+                for budget in self._chain()
+            )
+
     def excess(self, spender: Spender) -> int:
         """How many `spender` has above an equal part, where there are too many."""
         excess = 0

@@ -8,9 +8,11 @@ Rules
 - The short way is `start_query` and one await, in the methods of `Connection`.
   Everything here may await more than once; a cancellation at any of them leaves the
   session usable.
-- The first use of a text is described in a round trip of its own, unless some session
-  of the pool has described it before; then Parse, Describe, Bind and Execute go
-  together.
+- The first use of a text is described in a round trip of its own, unless it has no
+  parameters and some session of the pool has described it before, or it is not to be
+  kept on the server; then Parse, Describe, Bind and Execute go together. A text with
+  parameters is described in each session that keeps it: the types that another one was
+  told, before somebody's ALTER TABLE, could make the server lose a part of a value.
 - An error is healed only if nothing of the statement can have taken effect: outside of
   a block its failure has undone it, and in a block only if it was the block's first
   statement, so that both can be done again. What is healed: a cached plan that no
@@ -97,13 +99,16 @@ async def run_query(
     record_class: type[Record] | None = None,
 ) -> Any:
     """Run a statement whatever it takes; arguments as of `start_query`."""
+    epoch = session.epoch
     for attempt in range(_ATTEMPTS):
         op: Op | None = None
         try:
             op = await _send(session, sql, args, want, column, record_class)
             return await op
         except PostgresError as error:
-            if attempt + 1 == _ATTEMPTS or not heal(session, sql, op, error):
+            if attempt + 1 == _ATTEMPTS or session.epoch != epoch:
+                raise
+            if not heal(session, sql, op, error):
                 raise
     raise AssertionError("the last attempt returns or raises")
 
@@ -140,7 +145,7 @@ async def _send_now(
         if op is not None:
             return op
         description = session.descriptions.get(sql)
-        if description is not None:
+        if description is not None and not description.parameter_oids:
             name = _statements.statement_name(sql)
             statement = Statement(session, sql, name, description)
             return start_parse_and_execute(

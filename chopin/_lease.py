@@ -20,6 +20,7 @@ import functools
 import itertools
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from types import CodeType, FrameType, MemberDescriptorType, TracebackType
@@ -86,8 +87,10 @@ class PoolAcquireContext:
 
     async def __aenter__(self) -> Connection:
         self._use()
-        self._connection = await self._pool._acquire(self._timeout)
-        return self._connection
+        connection = self._connection = await self._pool._acquire(self._timeout)
+        lease: Lease = connection._lease  # type: ignore[attr-defined]
+        lease.is_scoped = True
+        return connection
 
     async def __aexit__(
         self,
@@ -101,16 +104,28 @@ class PoolAcquireContext:
 
 
 class Lease:
-    """What is known of one acquisition of a connection."""
+    """What is known of one acquisition of a connection.
+
+    Attributes:
+        active: it has not been released.
+        first: operations of the session ahead of it.
+        frames: where it was acquired.
+        is_reported: as a leak.
+        is_scoped: an `async with` block will release it, and so its task.
+        since: when it was acquired.
+        timeout: that was given for that.
+    """
 
     __slots__ = (
         "active",
+        "first",
         "frames",
         "is_reported",
+        "is_scoped",
         "part",
         "since",
         "slot",
-        "task",
+        "task_ref",
         "timeout",
     )
 
@@ -121,12 +136,21 @@ class Lease:
         self.slot = slot
         self.since = since
         self.timeout = timeout
-        self.task = asyncio.current_task()
+        task: Any = asyncio.current_task()
+        # not the task, whose result may be the very handle
+        self.task_ref = weakref.ref(task)
         self.active = True
         part.leases.add(self)
         self.is_reported = False
+        self.is_scoped = False
+        self.first = slot.session.submitted
         self.frames: tuple[tuple[CodeType, int], ...] = ()
         _holding.set((*(lease for lease in _holding.get() if lease.active), self))
+
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """The task that acquired it, as long as there is one."""
+        return self.task_ref()
 
     def keep_stack(self) -> None:
         """Remember who calls; cheap, since it is made readable only when wanted."""
@@ -150,9 +174,10 @@ class Lease:
     def holder(self, now: float) -> Holder:
         """What the user is told of it."""
         session = self.slot.connection._session
+        task = self.task
         return Holder(
             session.backend_pid,
-            "no task" if self.task is None else self.task.get_name(),
+            "a task that has ended" if task is None else task.get_name(),
             now - self.since,
             session.last_sql,
             tuple(
@@ -174,9 +199,10 @@ def holds_one_of(part: PoolPart) -> bool:
     if not part.leases:
         return False
     leases = _holding.get()
-    return any(lease.active and lease.part is part for lease in leases) or any(
-        lease.task is None or lease.task.done() for lease in part.leases
-    )
+    if any(lease.active and lease.part is part for lease in leases):
+        return True
+    tasks = (lease.task for lease in part.leases)
+    return any(task is None or task.done() for task in tasks)
 
 
 # -- handles -------------------------------------------------------------------------

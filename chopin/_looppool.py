@@ -454,11 +454,15 @@ class LoopPool:
         """
         if self.opening or len(self.slots) < self.limits.max_size:
             return False
-        waiting = {ticket.task for ticket in self.waiting}
+        waiting = {ticket.task for ticket in self.waiting if ticket.task is not None}
         waiting.add(task)
+        leases = [slot.lease for slot in self.slots]
         return all(
-            slot.lease is not None and slot.lease.active and slot.lease.task in waiting
-            for slot in self.slots
+            lease is not None
+            and lease.active
+            and lease.is_scoped  # else some other task may release it
+            and lease.task in waiting
+            for lease in leases
         )
 
     def expire(self, now: float, make_error: Callable[[Ticket], Exception]) -> float:
@@ -635,12 +639,18 @@ class LoopPool:
         if self.slow_line:
             self.host.wake_at(now + LULL)
 
-    def due_for_check(self, now: float, interval: float) -> list[Slot]:
+    def due_for_check(
+        self, now: float, interval: float, most: int | None = None
+    ) -> list[Slot]:
         """Idle slots that were not known to be alive for so long; they are CHECKING.
 
-        The coldest come first, so that the hot ones stay on top of the stack.
+        Args:
+            now: the time.
+            interval: seconds.
+            most: how many, those on top of the stack first; None for all.
         """
-        due = [slot for slot in self.idle if now - slot.checked >= interval]
+        hot = reversed(self.idle)
+        due = [slot for slot in hot if now - slot.checked >= interval][:most]
         for slot in due:
             self.idle.remove(slot)
             slot.state = CHECKING

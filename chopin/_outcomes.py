@@ -35,6 +35,12 @@ _rolls_back = re.compile(r"\s*(?:rollback|abort)\b[^;]*;?\s*", re.I).fullmatch
 _leaves_block = re.compile(r"\b(?:commit|end|prepare|rollback|abort)\b", re.I).search
 
 
+# a statement that can commit by itself, comments ahead of it skipped
+_acts = re.compile(
+    r"(?:^|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:call|do)\b", re.IGNORECASE | re.DOTALL
+).search
+
+
 class Lost(NamedTuple):
     """An operation whose end nobody has seen.
 
@@ -71,7 +77,7 @@ def outcomes(lost: Iterable[Lost], status: str) -> Iterator[Outcome]:
         if not op.is_sent:
             yield "not_sent"
         elif (
-            op.is_refused
+            (op.is_refused and not (may_commit(sql) and not in_block))
             or effects(sql) & READS
             or (in_block and (stays or _rolls_back(sql)))
         ):
@@ -80,6 +86,26 @@ def outcomes(lost: Iterable[Lost], status: str) -> Iterator[Outcome]:
             yield "unknown"
         if not stays:
             in_block = False
+
+
+def may_commit(sql: str) -> bool:
+    """Whether a text that fails may have committed something before."""
+    is_script = ";" in sql.rstrip().rstrip(";")
+    return bool(_acts(sql) or (is_script and _leaves_block(sql)))
+
+
+def tell_outcome(
+    error: PostgresError, sql: str, riders: tuple[str, ...] | None
+) -> None:
+    """Say of an error outside of a block that what came before it may be committed.
+
+    Args:
+        error: of the server.
+        sql: the text that failed.
+        riders: what went ahead of it in its group.
+    """
+    if not riders and error.outcome == "rolled_back" and may_commit(sql):
+        error.outcome = "unknown"
 
 
 def connection_lost(reason: BaseException | None, outcome: Outcome) -> Exception:

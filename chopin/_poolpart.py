@@ -21,24 +21,21 @@ import math
 import random
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from chopin._codecs import CodecMap
 from chopin._execute import unblocked
 from chopin._lease import Holder, Lease, holds_one_of, lend, take_back
 from chopin._looppool import LoopPool
-from chopin._ops import start_sync
+from chopin._ops import check_timeout, start_sync
+from chopin._poolopening import Opener
 from chopin._poolsettings import PoolSettings, run_hook
 from chopin._slots import GONE, Read, Slot, Ticket
 from chopin.aio import WireProtocol
-from chopin.connect import connect_session
 from chopin.connection import Connection
 from chopin.exceptions import (
     InterfaceError,
-    InterfaceWarning,
     PoolDeadlockError,
     PoolError,
     PoolTimeoutError,
@@ -46,13 +43,14 @@ from chopin.exceptions import (
 from chopin.retry import kind_of
 
 if TYPE_CHECKING:
-    from chopin._rows import Description
-    from chopin.scram import SaltedCache
+    pass
 
 log = logging.getLogger("chopin.pool")
 
 #: Seconds for a server to answer a Sync, and for a connection to say goodbye.
 CHECK_TIMEOUT = 5.0
+# Seconds after which is looked whether others still wait for a connection.
+_LOOK = 0.25
 
 
 class PoolPart:
@@ -70,9 +68,7 @@ class PoolPart:
         self.clock = time.monotonic
         self.pool = LoopPool(settings.limits, self, loop, self.clock, random.random)
         self.is_stopped = False
-        self._codecs = CodecMap(None)
-        self._descriptions: dict[str, Description] = {}
-        self._salted: SaltedCache = {}
+        self._opener = Opener(settings, loop, self.clock)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._openers: set[asyncio.Task[Any]] = set()
         self.leases: set[Lease] = set()
@@ -83,10 +79,12 @@ class PoolPart:
 
     # -- single queries and acquisitions -----------------------------------------------
 
-    def deadline(self, timeout: float | None) -> float:
+    def _deadline(self, timeout: float | None) -> float:
         """When a call that begins now has waited long enough for a connection."""
         if timeout is None:
             timeout = self.settings.acquire_timeout
+        elif type(timeout) not in (int, float) or timeout != timeout:
+            timeout = check_timeout(timeout)
         return self.clock() + timeout
 
     def ride(self, read: Read, now: float) -> Slot | None:
@@ -96,48 +94,43 @@ class PoolPart:
         return self.pool.ride(now)
 
     def wait_single(
-        self, read: Read, slot: Slot | None, began: float, timeout: float | None
+        self, read: Read, began: float, timeout: float | None
     ) -> Coroutine[Any, Any, Slot]:
         """Get a connection for a single query that could not be had at once.
 
         Args:
             read: what is known of the query.
-            slot: one that has to be checked first, or None.
             began: when it was asked for.
             timeout: seconds.
 
         Returns:
             A coroutine that returns the slot.
         """
-        deadline = self.deadline(timeout)
-        if slot is None:
-            return self._wait(read, began, deadline)
-        return self._check_single(read, slot, began, deadline)
+        return self._wait(read, began, self._deadline(timeout))
 
-    async def _check_single(
-        self, read: Read, first: Slot, began: float, deadline: float
-    ) -> Slot:
-        slot: Slot | None = first
-        while slot is not None:
-            if await self._is_fresh(slot, self.clock(), deadline):
-                return slot
-            slot = self.pool.take_single(read, self.clock())
-        return await self._wait(read, began, deadline)
+    def must_check(self, now: float) -> bool:
+        """Whether the next idle connection is to be asked first whether it is there.
+
+        Then it is asked in the background, and comes to who waits, if it answers: a
+        time-out or a cancellation of theirs does not concern it. So are the others that
+        were idle for long, but where each is asked at each use.
+        """
+        idle, after = self.pool.idle, self.pool.limits.check_after
+        if not idle or now - idle[-1].checked <= after:
+            return False
+        due = self.pool.due_for_check(now, max(after, 0.0), 1 if after < 0 else None)
+        for slot in due:
+            self._start(self._check(slot))
+        return True
 
     async def acquire(self, timeout: float | None) -> Connection:
         """A connection for one user, set up as the pool's `setup` says."""
         pool = self.pool
         began = self.clock()
-        deadline = self.deadline(timeout)
-        while True:
-            now = self.clock()
-            slot = pool.take(now)
-            if slot is None:
-                slot = await self._wait(None, began, deadline)
-            if now - slot.checked <= pool.limits.check_after:
-                break
-            if await self._is_fresh(slot, now, deadline):
-                break
+        deadline = self._deadline(timeout)
+        slot = None if self.must_check(began) else pool.take(began)
+        if slot is None:
+            slot = await self._wait(None, began, deadline)
         pool.counts.acquired += 1
         lease = slot.lease = Lease(self, slot, self.clock(), timeout)
         if self.settings.leak_threshold != math.inf:
@@ -148,8 +141,9 @@ class PoolPart:
                 async with asyncio.timeout(_left(deadline, self.clock())):
                     await run_hook("setup", self.settings.setup, handle)
             except BaseException:
-                self.release(handle)
-                pool.discard(slot)
+                if not handle._is_released:
+                    pool.discard(slot)
+                    self._release(handle, lease)
                 raise
         return handle
 
@@ -189,33 +183,8 @@ class PoolPart:
         ticket.since = began
         return ticket
 
-    async def _is_fresh(self, slot: Slot, now: float, deadline: float) -> bool:
-        """Ask the server of a connection that was idle for long whether it is there.
-
-        If it is not, the other ones that are idle are asked all at once meanwhile.
-        """
-        pool = self.pool
-        if now - slot.checked <= pool.limits.check_after:
-            return True
-        try:
-            async with asyncio.timeout(min(CHECK_TIMEOUT, deadline - now)):
-                await start_sync(slot.connection._session)
-        except asyncio.CancelledError:
-            pool.discard(slot)
-            raise
-        except Exception:
-            pool.counts.validations_failed += 1
-            for other in pool.due_for_check(now, max(pool.limits.check_after, 0.0)):
-                self._start(self._check(other))
-            pool.lost(slot)
-            slot.connection._session.terminate()
-            return False
-        slot.checked = self.clock()
-        return True
-
-    def release(self, handle: Connection) -> Slot:
-        """Take a connection back from its user; hands it on unless there is a hook."""
-        lease: Lease = handle._lease  # type: ignore[attr-defined]
+    def _release(self, handle: Connection, lease: Lease) -> None:
+        """Take a connection back; hands it on unless there is a hook."""
         slot, settings = lease.slot, self.settings
         session = handle._session
         if lease.is_reported:
@@ -224,8 +193,7 @@ class PoolPart:
                 lease.holder(self.clock()),
             )
         lease.end()
-        if handle._observers.log:
-            self._forget_listeners(handle)
+        handle._observers.log.clear()
         if session.is_open and (
             handle._top_xact is not None
             # not one that is being rolled back already
@@ -233,46 +201,50 @@ class PoolPart:
         ):
             handle._report_open_transaction()
         take_back(handle)
-        if session.in_flight:
-            session.drop_all("the connection was released")
+        session.epoch += 1
+        if session.gate.line:
+            # calls that are not sent yet would reach the next user
+            session.terminate()
+        elif session.in_flight:
+            session.drop_all("the connection was released", lease.first)
         if settings.reset_policy == "always":
             session.dirty = True
         elif settings.reset_policy == "never":
             session.dirty = False
         if settings.reset_hook is None:
             self.pool.give(slot, self.clock())
-        return slot
 
-    @staticmethod
-    def _forget_listeners(handle: Connection) -> None:
-        count = len(handle._observers.log)
-        warnings.warn(
-            InterfaceWarning(
-                f"{handle!r} is being released to the pool but has {count} active "
-                f"log listener{'s' if count > 1 else ''}"
-            ),
-            stacklevel=5,
-        )
-        handle._observers.log.clear()
+    async def release(self, handle: Connection, timeout: float | None) -> None:
+        """Take a connection back from its user and hand it on, seen by `reset` or not.
 
-    async def run_reset_hook(self, slot: Slot, timeout: float | None) -> None:
-        """Let the user's `reset` see a connection that was released, and hand it on."""
+        Args:
+            handle: the connection.
+            timeout: seconds for the user's `reset`; as that of the acquisition if None.
+        """
+        lease: Lease = handle._lease  # type: ignore[attr-defined]
+        self._release(handle, lease)
         hook = self.settings.reset_hook
-        assert hook is not None
-        session = slot.connection._session
+        if hook is None:
+            return
+        session = lease.slot.connection._session
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(lease.timeout if timeout is None else timeout):
                 if session.is_open:
                     session.restore()
                     if session.restoring:
                         await unblocked(session)
                         await start_sync(session)
-                    await run_hook("reset", hook, slot.connection)
+                    await run_hook("reset", hook, lease.slot.connection)
                     session.dirty = False
         except BaseException:
-            self.pool.discard(slot)
+            self.pool.discard(lease.slot)
             raise
-        self.pool.give(slot, self.clock())
+        self.pool.give(lease.slot, self.clock())
+
+    def flush(self, which: str) -> None:
+        """Close connections; the next ones know nothing of what these were told."""
+        self._opener.forget()
+        self.pool.flush(which)
 
     def recover(self, lease: Lease) -> None:
         """A handle was dropped without being released: take its connection back."""
@@ -284,8 +256,11 @@ class PoolPart:
         if not lease.is_reported:
             self.pool.counts.leaks += 1
         own._session.dirty = True
-        if own._session.in_flight:
-            own._session.drop_all("the connection was dropped")
+        own._session.epoch += 1
+        if own._session.gate.line:
+            own._session.terminate()
+        elif own._session.in_flight:
+            own._session.drop_all("the connection was dropped", lease.first)
         self.pool.give(lease.slot, self.clock())
 
     # -- what LoopPool asks for --------------------------------------------------------
@@ -298,9 +273,14 @@ class PoolPart:
 
     def _opener_ended(self, task: asyncio.Task[None]) -> None:
         self._openers.discard(task)
-        if task.cancelled() and not self._burial.locked():
-            # here, since a task may be cancelled before it has begun
+        if not task.cancelled() or self._burial.locked():
+            return
+        # here, since a task may be cancelled before it has begun
+        if self.pool.is_closing:
             self.pool.open_cancelled()
+        else:
+            error = InterfaceError("the pool's connect or init was cancelled")
+            self.pool.open_failed(error, False, self.clock())
 
     async def _open(self) -> None:
         try:
@@ -317,84 +297,35 @@ class PoolPart:
     async def open_first(self, count: int) -> None:
         """Open connections and wait for them; raises what the first failure is."""
         pool = self.pool
-
-        async def one() -> None:
-            try:
-                slot = await self._connect()
-            except BaseException:
-                pool.open_cancelled()
-                raise
-            pool.opened(slot, self.clock())
-
         while pool.opening < min(count, pool.limits.max_size) and self.claim(False):
             pool.opening += 1
-        rest = pool.opening - 1
-        if rest < 0:
-            return
+        missing = pool.opening
+
+        async def one() -> None:
+            nonlocal missing
+            slot = await self._connect()
+            missing -= 1
+            pool.opened(slot, self.clock())
+
         try:
-            await one()  # the others need not fail as well
-        except BaseException:
-            for _ in range(rest):
+            if missing:
+                await one()  # the others need not fail as well
+            rest = (one() for _ in range(missing))
+            results = await asyncio.gather(*rest, return_exceptions=True)
+        finally:
+            # some may not even have begun
+            for _ in range(missing):
                 pool.open_cancelled()
-            raise
-        results = await asyncio.gather(
-            *(one() for _ in range(rest)), return_exceptions=True
-        )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
     async def _connect(self) -> Slot:
-        """A new connection that `init` has seen, within the time for connecting."""
-        async with asyncio.timeout(self.settings.connect_timeout):
-            return await self._connect_in_time()
-
-    async def _connect_in_time(self) -> Slot:
-        settings = self.settings
-        if settings.connect is None:
-            session = await connect_session(
-                settings.config,
-                record_class=settings.record_class,
-                codecs=self._codecs,
-                descriptions=self._descriptions,
-                salted_cache=self._salted,
-            )
-            connection = settings.connection_class(session)
-        else:
-            connection = await settings.connect(
-                settings.dsn,
-                loop=self.loop,
-                connection_class=settings.connection_class,
-                record_class=settings.record_class,
-                **settings.options,
-            )
-            if not isinstance(connection, settings.connection_class):
-                raise InterfaceError(
-                    "the pool's connect returned "
-                    f"{type(connection).__name__}, expected "
-                    f"{settings.connection_class.__name__}"
-                )
-            session = connection._session
-        if settings.pooler is not None:
-            session.pooled = True
-        try:
-            if settings.init is not None:
-                await run_hook("init", settings.init, connection)
-                if session.in_flight or session.transaction_status != "I":
-                    raise InterfaceError(
-                        "the pool's init has left a transaction or a query open"
-                    )
-                session.dirty = False
-        except BaseException:
-            session.terminate()
-            raise
-        now = self.clock()
-        lifetime = settings.limits.max_lifetime * (1 - 0.05 * random.random())
-        slot = Slot(session, connection, now, now + lifetime)
-        session.on_restored = functools.partial(self._settled, weakref.ref(slot))
-        session.closed.add_done_callback(
-            functools.partial(self._closed, weakref.ref(slot))
-        )
+        slot = await self._opener.connect()
+        session: WireProtocol = slot.connection._session
+        ref = weakref.ref(slot)
+        session.on_restored = functools.partial(self._settled, ref)
+        session.closed.add_done_callback(functools.partial(self._closed, ref))
         return slot
 
     def settle(self, slot: Slot) -> bool:
@@ -410,6 +341,9 @@ class PoolPart:
             sql = self.settings.reset_sql or slot.connection.get_reset_query()
             self.pool.counts.resets += 1
         may_pass = session.transaction_status == "I" and not session.in_flight
+        # an old PgBouncer gives its server away behind the reset, with a part of what
+        # follows read already
+        may_pass = may_pass and not session.pooled
         session.restore(sql)
         return may_pass and self.settings.has_own_reset
 
@@ -420,7 +354,7 @@ class PoolPart:
 
     def _closed(self, ref: weakref.ref[Slot], _: object) -> None:
         slot = ref()
-        if slot is not None and slot.lease is None and not slot.singles:
+        if slot is not None:
             self.pool.lost(slot)
 
     def close_slot(self, slot: Slot) -> None:
@@ -485,6 +419,7 @@ class PoolPart:
             return
         if self.settings.budget.is_over_share(self):
             pool.surplus = max(pool.surplus, 1)
+            self.wake_at(self.clock() + _LOOK)
 
     def _look(self) -> None:
         if not self.is_stopped:
@@ -540,6 +475,10 @@ class PoolPart:
             excess -= 1
         if excess > 0:
             self.pool.surplus = excess
+        elif self.pool.surplus and self.settings.budget.is_wanted(self):
+            self.wake_at(self.clock() + _LOOK)
+        else:
+            self.pool.surplus = 0
 
     def _time_out(self, ticket: Ticket) -> Exception:
         pool = self.pool
@@ -588,6 +527,9 @@ class PoolPart:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 await start_sync(slot.connection._session)
         except Exception:
+            # the others that are idle may be gone as well
+            for other in self.pool.due_for_check(self.clock(), CHECK_TIMEOUT):
+                self._start(self._check(other))
             self.pool.checked(slot, False, self.clock())
             slot.connection._session.terminate()
         else:

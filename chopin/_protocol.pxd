@@ -117,6 +117,7 @@ cdef class Session:
     cdef readonly list closes            # names of statements to close ahead of a group
     cdef readonly list riders            # SQL of what goes ahead of the next statement
     cdef readonly uint64_t submitted              # operations so far
+    cdef public uint64_t epoch           # how often it has changed hands
     cdef uint64_t flushed                # those handed to the transport
     cdef public bint dirty               # something ran that may have left state behind
     cdef readonly str last_sql           # the text that was sent last

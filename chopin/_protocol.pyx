@@ -19,15 +19,14 @@ Theory of operation
     | letter | message                         |
     | ------ | ------------------------------- |
     | 1 2 c  | Parse, Bind, Execute of a rider |
-    | 3      | CloseComplete                   |
-    | P      | ParseComplete of its statement  |
+    | 3 P    | CloseComplete, ParseComplete    |
     | t T    | its description                 |
     | 2      | BindComplete                    |
     | *      | rows and what ends them         |
     | ~      | anything (simple queries, startup, COPY) |
 
-    An ErrorResponse ends the program. Anything else that the program does not expect is
-    a ProtocolError and closes the session: after it, nobody could say whose rows come.
+    An ErrorResponse ends the program. Whatever else it does not expect is a ProtocolError
+    and closes the session: nobody could say whose rows come after it.
 
 Rules
 - ParameterStatus, NoticeResponse and NotificationResponse never reach an operation.
@@ -75,8 +74,7 @@ from chopin._wire cimport (
 
 import re
 
-from chopin import _effects, _statements
-from chopin._outcomes import Lost, connection_lost, dropped, outcomes, timed_out
+from chopin import _effects, _outcomes, _statements
 from chopin.exceptions import (
     InterfaceError,
     PostgresError,
@@ -424,6 +422,8 @@ cdef class Session:
         if getattr(error, "severity_en", None) in ("FATAL", "PANIC"):
             self.last_fatal = error
         if self.head is not None:
+            if self.head.sql is not None and self.txn == TXN_IDLE:
+                _outcomes.tell_outcome(error, self.head.sql, self.head.riders)
             self.head.on_error(error)
         elif self.last_fatal is None:
             # nothing was asked, so nobody can be told; what follows cannot be trusted
@@ -696,12 +696,13 @@ cdef class Session:
         self.gate.cancelling -= 1
         self._changed()
 
-    def drop_all(self, text):
-        """Fail what is in flight with InterfaceError, and stop the server's work."""
+    def drop_all(self, text, uint64_t since=0):
+        """Fail what is in flight behind operation `since`, and stop the server's work."""
         cdef Op op = self.head
         while op is not None:
-            op.fail(dropped(text))
-            op.abandon()
+            if op.number > since:
+                op.fail(_outcomes.dropped(text))
+                op.abandon()
             op = op.next
 
     def begin_closing(self):
@@ -720,7 +721,6 @@ cdef class Session:
 
     def lost(self, error):
         """The transport is gone; what was in flight fails."""
-        cdef object reason
         cdef list ops = []
         cdef Op op = self.head
         if self.state == CLOSED:
@@ -729,13 +729,13 @@ cdef class Session:
         while op is not None:
             ops.append(op)
             op = op.next
-        known = outcomes([self._lost(op) for op in ops], self.transaction_status)
-        for op, outcome in zip(ops, known):
-            op.fail(connection_lost(reason, outcome))
+        each = _outcomes.outcomes(map(self._lost, ops), self.transaction_status)
+        for op, outcome in zip(ops, each):
+            op.fail(_outcomes.connection_lost(reason, outcome))
         self._end(None, reason)
 
     def _lost(self, Op op):
-        return Lost(
+        return _outcomes.Lost(
             op.sql,
             op.number <= self.flushed,
             op.riders is not None and op.riders[-1].startswith("BEGIN"),
@@ -778,7 +778,7 @@ cdef class Session:
         while op is not None:
             if op.deadline and op.outcome == WAITING:
                 if op.deadline <= now:
-                    op.fail(timed_out(op.sql))
+                    op.fail(_outcomes.timed_out(op.sql))
                     op.abandon()
                 elif op.deadline < earliest:
                     earliest = op.deadline

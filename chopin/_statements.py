@@ -103,7 +103,11 @@ def lose_all(session: Session) -> None:
 
 
 def sweep(session: Session) -> None:
-    """Drop the statements that were not used since the last sweep."""
+    """Drop the statements that were not used since the last sweep.
+
+    And what is known of texts: what is not kept on the server goes by it.
+    """
+    session.descriptions.clear()
     for sql, statement in list(session.statements.items()):
         if statement.used:
             statement.used = False

@@ -88,6 +88,9 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._restoration: str | None = None
+        self._cleans = False
+        # whether `end` waits for the server to close, when its place is free there too
+        self.lingers = False
         self.restoring = 0
         self.on_restored: Callable[[], None] | None = None
 
@@ -164,16 +167,21 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             sql, self._restoration = self._restoration, None
             if self.in_flight or self.transaction_status != "I":
                 sql = f"ROLLBACK; {sql}" if sql else "ROLLBACK"
-            if not sql:
+            cleans, self._cleans = self._cleans, False
+            if sql:
+                op = start_simple(self, sql)
+                op.add_done_callback(self._restored)
+            if cleans:
                 self.dirty = False
+            if not sql:
                 self._restored(None)
-                return
-            op = start_simple(self, sql)
-            op.add_done_callback(self._restored)
-            self.dirty = False
 
-    def restore(self, sql: str = "") -> None:
+    def restore(self, sql: str | None = None) -> None:
         """Nobody is left who could end the transaction block: see that it ends.
+
+        Args:
+            sql: what brings the session back to how it was made, which may be nothing
+                (""); None if only the block is to end.
 
         It is rolled back as soon as nothing can cancel the ROLLBACK any more, and `sql`
         runs behind it. Nobody waits for that: what is sent meanwhile comes behind it,
@@ -183,8 +191,10 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self.riders.clear()
         if self._restoration is None:
             self.restoring += 1
-            self._restoration = sql
-        self._restoration = sql or self._restoration
+            self._restoration = ""
+        if sql is not None:
+            self._restoration = sql or self._restoration
+            self._cleans = True
         if not self.gate.is_draining:
             self.on_drained()
 
@@ -268,7 +278,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
                     await self.gate.wait_unblocked()
                 if not self.closed.done():
                     send_terminate(self)
-                    self.transport.close()
+                    if not self.lingers or timeout is None:
+                        self.transport.close()
                 await asyncio.shield(self.closed)
         except BaseException:
             self.terminate()

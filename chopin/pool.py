@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import logging
 import threading
 import warnings
 from asyncio import get_running_loop
@@ -40,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack
 
 from chopin._lease import Holder, PoolAcquireContext, lease_of
 from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query, start_script
+from chopin._poolclosing import begin_closing, wait_drained, warn_when_slow
 from chopin._poolpart import PoolPart
 from chopin._poolsettings import PoolOptions, PoolSettings
 from chopin._poolstats import PoolStats
@@ -48,6 +48,7 @@ from chopin._slots import Counts, Read
 from chopin.connection import Connection
 from chopin.exceptions import (
     InterfaceError,
+    InterfaceWarning,
     PoolDisabledError,
     PoolError,
     PostgresError,
@@ -58,11 +59,6 @@ if TYPE_CHECKING:
     from chopin.transaction import Isolation
 
 T = TypeVar("T")
-
-_log = logging.getLogger("chopin.pool")
-
-# Seconds between two looks whether another event loop is still there.
-_LOOK = 0.2
 
 # A text that may hold several statements shares its connection with nobody.
 _SCRIPT = Read(False)
@@ -355,15 +351,12 @@ class Pool:
         is_script = want == STATUS and not args
         read = _SCRIPT if is_script else pool.reads[query]
         began = now = monotonic()
-        old = None
-        slot = pool.take_single(read, now)
+        slot = None if part.must_check(now) else pool.take_single(read, now)
         if slot is None:
             slot = part.ride(read, now)
             began = 0.0
-        elif now - slot.checked > settings.limits.check_after:
-            old, slot = slot, None
         if slot is None:
-            slot = await part.wait_single(read, old, now, timeout)
+            slot = await part.wait_single(read, now, timeout)
             began = 0.0 if slot.singles > 1 else monotonic()
             if timeout is not None:
                 timeout -= monotonic() - now
@@ -476,11 +469,20 @@ class Pool:
             )
         if connection._is_released:
             return
-        part = lease.part
-        slot = part.release(connection)
-        if self._settings.reset_hook is not None:
-            await part.run_reset_hook(
-                slot, lease.timeout if timeout is None else timeout
+        if lease.part.loop is not get_running_loop():
+            raise InterfaceError(
+                "cannot release the connection in another event loop than the one in "
+                "which it was acquired"
+            )
+        count, name = len(connection._observers.log), repr(connection)
+        await lease.part.release(connection, timeout)
+        if count:
+            warnings.warn(
+                InterfaceWarning(
+                    f"{name} is being released to the pool but has {count} active log "
+                    f"listener{'s' if count > 1 else ''}"
+                ),
+                stacklevel=3,
             )
 
     @contextlib.asynccontextmanager
@@ -550,13 +552,20 @@ class Pool:
         """
 
         async def attempt() -> T:
-            async with self.transaction(
-                isolation=isolation,
-                readonly=readonly,
-                deferrable=deferrable,
-                timeout=timeout,
-            ) as connection:
-                return await function(connection, *args)
+            async with self.acquire(timeout=timeout) as connection:
+                block = connection.transaction(
+                    isolation=isolation, readonly=readonly, deferrable=deferrable
+                )
+                async with block:
+                    result = await function(connection, *args)
+                if block.is_rolled_back:
+                    error = InterfaceError(
+                        "nothing was committed: a statement had failed, and the "
+                        "function has swallowed the error"
+                    )
+                    error.outcome = "rolled_back"
+                    raise error
+                return result
 
         return await Retry.of(retry).run(attempt)
 
@@ -641,7 +650,7 @@ class Pool:
             raise ValueError(
                 f'which is expected to be "idle", "gracefully" or "all", got {which!r}'
             )
-        self._in_each_loop(lambda part: part.pool.flush(which))
+        self._in_each_loop(lambda part: part.flush(which))
 
     def disable(self) -> None:
         """Refuse new work with PoolDisabledError; what is running goes on."""
@@ -698,46 +707,33 @@ class Pool:
         if self._closing is not None and self._state is _State.CLOSING:
             if self._closing.get_loop() is not get_running_loop():
                 raise PoolError("pool is closing, in another event loop")
+            if mode == "fast":
+                self._in_each_loop(lambda part: part.pool.flush("all"))
             async with asyncio.timeout(timeout):
                 await asyncio.wait([self._closing])
+            self._check_called_off()
             return
         with self._lock:
             self._state = _State.CLOSING
             self._live = {}
-        self._closing = asyncio.create_task(self._close_parts(mode == "fast"))
+        changed = begin_closing(self._in_each_loop, self._bury_dead, mode == "fast")
+        self._closing = asyncio.create_task(
+            wait_drained(changed, self._all_parts, self._bury_dead)
+        )
         try:
             async with asyncio.timeout(timeout):
-                await _warn_when_slow(self._closing, self.holders)
+                await warn_when_slow(self._closing, self.holders)
         except BaseException:
             if self._state is not _State.OPEN:
                 self.terminate()
                 raise
-        if self._state is _State.OPEN:
-            raise InterfaceError("the pool's close was called off")
+        self._check_called_off()
         self._state = _State.CLOSED
         self._in_each_loop(PoolPart.stop)
 
-    async def _close_parts(self, is_fast: bool) -> None:
-        here = get_running_loop()
-        changed = asyncio.Event()
-
-        def on_drained() -> None:
-            with contextlib.suppress(RuntimeError):
-                here.call_soon_threadsafe(changed.set)
-
-        def is_dead(loop: asyncio.AbstractEventLoop) -> bool:
-            return not loop.is_running()
-
-        self._bury_dead(is_dead)
-        self._in_each_loop(lambda part: part.close(is_fast, on_drained))
-        while parts := [part for part in self._all_parts() if not part.is_drained]:
-            # another loop may end at any moment, and tells nobody
-            pause = None if {part.loop for part in parts} == {here} else _LOOK
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await changed.wait()
-            changed.clear()
-            self._bury_dead(is_dead)
+    def _check_called_off(self) -> None:
+        if self._state is _State.OPEN:
+            raise InterfaceError("the pool's close was called off")
 
     def cancel_close(self) -> None:
         """Call a graceful `close` off that is still waiting: the pool serves again.
@@ -763,21 +759,6 @@ class Pool:
             self._live = {}
         self._bury_dead(lambda loop: loop.is_closed())
         self._in_each_loop(PoolPart.terminate)
-
-
-async def _warn_when_slow(
-    closing: asyncio.Task[Any], holders: Callable[[], list[Holder]]
-) -> None:
-    """Wait for the end of a close; say once who holds it up."""
-    done, _ = await asyncio.wait([closing], timeout=60)
-    if not done:
-        shown = "; ".join(map(str, holders())) or "nobody"
-        _log.warning(
-            "Pool.close() is taking over 60 seconds to complete. Connections are held "
-            "by %s",
-            shown,
-        )
-    await closing
 
 
 def create_pool(dsn: str | None = None, **options: Unpack[PoolOptions]) -> Pool:

@@ -103,6 +103,11 @@ class Transaction:
         """Whether an `async with` block will end it."""
         return self._managed
 
+    @property
+    def is_rolled_back(self) -> bool:
+        """Whether nothing of it was kept: it was rolled back, by whomever."""
+        return self._state is TransactionState.ROLLEDBACK
+
     def __repr__(self) -> str:
         modes = [
             self._isolation or "",
@@ -158,6 +163,7 @@ class Transaction:
         outer = conn._top_xact
         if outer is None and session.gate.is_draining:
             await unblocked(session)  # a cancelled COMMIT, say, may not have ended yet
+            check_held(conn, "Transaction.start")  # a pool may have it by now
         if outer is None:
             if session.transaction_status in ("T", "E"):
                 raise InterfaceError(
@@ -168,6 +174,7 @@ class Transaction:
             self._begin = self._begin_sql()
         else:
             await self._check_isolation(outer)
+            check_held(conn, "Transaction.start")
             self._nested = True
             self._id = f"chopin_savepoint_{next(_numbers)}"
             self._begin = f"SAVEPOINT {self._id}"

@@ -28,7 +28,8 @@ LAYERS = {
     # L5 user API
     5: "_observers _settings connection prepared_stmt transaction cursor copying"
     " listening pipeline _budget _released _lease _slots _looppool _poolpart"
-    " _poolsettings _poolstats pool retry _crews _workers runtime",
+    " _poolopening _poolclosing _poolsettings _poolstats pool retry _crews _workers"
+    " runtime",
     # L6 extras
     6: "sqlalchemy tracing metrics arrow _arrow testing _testing_binaries"
     " _testing_certs _testing_cluster _testing_guard",

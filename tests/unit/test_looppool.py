@@ -19,6 +19,7 @@ class Holder:
     def __init__(self, task):
         self.task = task
         self.active = True
+        self.is_scoped = True
 
 
 def held_by(world, task):

@@ -1,0 +1,110 @@
+"""How a pool makes a connection: by the user's functions, within its time.
+
+Owns: `Opener`, and what the connections of one event loop share.
+Layer L5. Imports L0, L2, L4 and the pool's settings and slots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from chopin._codecs import CodecMap
+from chopin._poolsettings import PoolSettings, run_hook
+from chopin._slots import Slot
+from chopin.connect import connect_session
+from chopin.exceptions import InterfaceError
+
+if TYPE_CHECKING:
+    from chopin._rows import Description
+    from chopin.connection import Connection
+    from chopin.scram import SaltedCache
+
+
+class Opener:
+    """Makes connections for one event loop's part of a pool.
+
+    Args:
+        settings: of the pool.
+        loop: the running loop.
+        clock: returns seconds.
+    """
+
+    def __init__(
+        self,
+        settings: PoolSettings,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._clock = clock
+        self._codecs = CodecMap(None)
+        self._descriptions: dict[str, Description] = {}
+        self._salted: SaltedCache = {}
+
+    def forget(self) -> None:
+        """Tell new connections nothing of what the old ones have learnt of texts."""
+        self._descriptions.clear()
+
+    async def connect(self) -> Slot:
+        """A new connection that `init` has seen, within the time for connecting.
+
+        Raises:
+            TimeoutError: that is over.
+            InterfaceError: `connect` or `init` has made something that is of no use.
+        """
+        settings = self._settings
+        async with asyncio.timeout(settings.connect_timeout):
+            connection = await self._make()
+            session = connection._session
+            if settings.pooler is not None:
+                session.pooled = True
+            try:
+                if settings.init is not None:
+                    await run_hook("init", settings.init, connection)
+                    _check(connection)
+                    session.dirty = False
+            except BaseException:
+                session.terminate()
+                raise
+        session.lingers = True
+        now = self._clock()
+        lifetime = settings.limits.max_lifetime * (1 - 0.05 * random.random())
+        return Slot(session, connection, now, now + lifetime)
+
+    async def _make(self) -> Connection:
+        settings = self._settings
+        if settings.connect is None:
+            session = await connect_session(
+                settings.config,
+                record_class=settings.record_class,
+                codecs=self._codecs,
+                descriptions=self._descriptions,
+                salted_cache=self._salted,
+            )
+            return settings.connection_class(session)
+        connection: Any = await settings.connect(
+            settings.dsn,
+            loop=self._loop,
+            connection_class=settings.connection_class,
+            record_class=settings.record_class,
+            **settings.options,
+        )
+        if isinstance(connection, settings.connection_class):
+            return connection
+        raise InterfaceError(
+            f"the pool's connect returned {type(connection).__name__}, expected "
+            f"{settings.connection_class.__name__}"
+        )
+
+
+def _check(connection: Connection) -> None:
+    """Raise unless it is as `init` must leave it."""
+    session = connection._session
+    if not session.is_open:
+        raise InterfaceError("the pool's init has closed the connection")
+    if session.in_flight or session.transaction_status != "I":
+        raise InterfaceError("the pool's init has left a transaction or a query open")
