@@ -108,7 +108,6 @@ class Lease:
 
     Attributes:
         active: it has not been released.
-        first: operations of the session ahead of it.
         frames: where it was acquired.
         is_reported: as a leak.
         is_scoped: an `async with` block will release it, and so its task.
@@ -118,7 +117,6 @@ class Lease:
 
     __slots__ = (
         "active",
-        "first",
         "frames",
         "is_reported",
         "is_scoped",
@@ -143,7 +141,6 @@ class Lease:
         part.leases.add(self)
         self.is_reported = False
         self.is_scoped = False
-        self.first = slot.session.submitted
         self.frames: tuple[tuple[CodeType, int], ...] = ()
         _holding.set((*(lease for lease in _holding.get() if lease.active), self))
 
@@ -250,6 +247,21 @@ def _copy_slots(kind: Any, source: object, target: object) -> None:
     for name in _own_slots(kind):
         if hasattr(source, name):
             setattr(target, name, getattr(source, name))
+
+
+def check_class(kind: Any) -> None:
+    """See that handles of a user's class can be made.
+
+    Raises:
+        TypeError: they cannot, such as for what its `__init_subclass__` demands.
+    """
+    try:
+        lent: Any = _lent_class(kind)
+        _released_class(lent)
+    except Exception as error:
+        raise TypeError(
+            f"connection_class is expected to allow subclasses of {kind!r}: {error}"
+        ) from error
 
 
 @functools.cache

@@ -670,7 +670,7 @@ class LoopPool:
             self.give(slot, now)
         else:
             slot.state = IDLE
-            bisect.insort(self.idle, slot, key=lambda other: other.idle_since)
+            bisect.insort_left(self.idle, slot, key=lambda other: other.idle_since)
 
     def yield_one(self) -> bool:
         """Another loop has none: give up an idle connection; False if there is none.

@@ -25,6 +25,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from chopin import _statements
 from chopin._execute import unblocked
 from chopin._lease import Holder, Lease, holds_one_of, lend, take_back
 from chopin._looppool import LoopPool
@@ -185,8 +186,7 @@ class PoolPart:
 
     def _release(self, handle: Connection, lease: Lease) -> None:
         """Take a connection back; hands it on unless there is a hook."""
-        slot, settings = lease.slot, self.settings
-        session = handle._session
+        slot, session = lease.slot, handle._session
         if lease.is_reported:
             log.warning(
                 "a connection that seemed to have leaked was released: %s",
@@ -199,14 +199,17 @@ class PoolPart:
             # not one that is being rolled back already
             or (session.transaction_status != "I" and not session.restoring)
         ):
-            handle._report_open_transaction()
+            try:
+                handle._report_open_transaction()
+            finally:  # whatever the loop's handler raises
+                self._take_back(handle, slot)
+        else:
+            self._take_back(handle, slot)
+
+    def _take_back(self, handle: Connection, slot: Slot) -> None:
+        session, settings = handle._session, self.settings
         take_back(handle)
-        session.epoch += 1
-        if session.gate.line:
-            # calls that are not sent yet would reach the next user
-            session.terminate()
-        elif session.in_flight:
-            session.drop_all("the connection was released", lease.first)
+        _end_use(session, "the connection was released")
         if settings.reset_policy == "always":
             session.dirty = True
         elif settings.reset_policy == "never":
@@ -256,11 +259,7 @@ class PoolPart:
         if not lease.is_reported:
             self.pool.counts.leaks += 1
         own._session.dirty = True
-        own._session.epoch += 1
-        if own._session.gate.line:
-            own._session.terminate()
-        elif own._session.in_flight:
-            own._session.drop_all("the connection was dropped", lease.first)
+        _end_use(own._session, "the connection was dropped")
         self.pool.give(lease.slot, self.clock())
 
     # -- what LoopPool asks for --------------------------------------------------------
@@ -340,6 +339,7 @@ class PoolPart:
         if session.dirty:
             sql = self.settings.reset_sql or slot.connection.get_reset_query()
             self.pool.counts.resets += 1
+            _statements.forget_temporary(session)
         may_pass = session.transaction_status == "I" and not session.in_flight
         # an old PgBouncer gives its server away behind the reset, with a part of what
         # follows read already
@@ -606,6 +606,15 @@ class PoolPart:
                     "task": task,
                 }
             )
+
+
+def _end_use(session: WireProtocol, text: str) -> None:
+    """Nothing of what its user has begun may reach the next one."""
+    session.epoch += 1
+    if session.gate.line:
+        session.terminate()  # calls that are not sent yet would go on
+    elif session.in_flight:
+        session.drop_all(text)
 
 
 def _is_final(error: Exception) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Unpack
 
 from chopin._budget import Budget
+from chopin._lease import check_class
 from chopin._rows import Record, check_record_class
 from chopin._slots import Limits
 from chopin.config import ConnectConfig, ConnectOptions, parse_config
@@ -128,6 +129,7 @@ class PoolSettings:
         **options: Unpack[ConnectOptions],
     ) -> None:
         _check_connection_class(connection_class)
+        check_class(connection_class)
         try:
             check_record_class(record_class)
         except InterfaceError as error:

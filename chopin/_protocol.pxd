@@ -48,6 +48,7 @@ cdef class Op(Waiter):
     cdef readonly bint completed  # the statement has run to its end
     cdef readonly tuple riders    # SQL that goes ahead in its group; None: nothing
     cdef readonly str sql         # its text, where it has one
+    cdef public bint restores     # the session, for the next user
     cdef uint64_t number          # how many the session had sent with it
 
     cdef int on_rows(self, ReadBuffer inp) except -1
@@ -120,6 +121,7 @@ cdef class Session:
     cdef public uint64_t epoch           # how often it has changed hands
     cdef uint64_t flushed                # those handed to the transport
     cdef public bint dirty               # something ran that may have left state behind
+    cdef public bint made_temporary      # such as a temporary table, perhaps
     cdef readonly str last_sql           # the text that was sent last
 
     cdef int note(self, Op op, str sql, bint leaves_state) except -1

@@ -10,9 +10,8 @@ methods.
 Theory of operation
     An operation is a group of messages that ends with one Sync. The session keeps the
     operations in the order in which they were sent; whatever the server says belongs to
-    the first of them until its ReadyForQuery, which takes it off. Sending a second
-    operation before the first has ended is therefore all that pipelining is, and each
-    has its own Sync, so the error of one skips nothing of another.
+    the first of them until its ReadyForQuery, which takes it off. Sending a second one
+    before that is all that pipelining is. The error of one skips nothing of another.
 
     An operation says by its program what must come: one letter for each message.
 
@@ -31,8 +30,7 @@ Theory of operation
 Rules
 - ParameterStatus, NoticeResponse and NotificationResponse never reach an operation.
 - Tasks are woken when a read has been taken in completely, never in the middle of it.
-- What a task does then is written together, in one `write`.
-- When an operation may be sent is the business of the session's `Gate`.
+- What a task does then is written together. When it may be is for the `Gate` to say.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -506,7 +504,9 @@ cdef class Session:
     cdef int note(self, Op op, str sql, bint leaves_state) except -1:
         """The operation will run this text."""
         op.sql = self.last_sql = sql
-        self.dirty = self.dirty or leaves_state
+        if leaves_state:
+            self.dirty = True
+            self.made_temporary = self.made_temporary or "temp" in sql.lower()
         return 0
 
     cdef int submit(self, Op op) except -1:
@@ -696,11 +696,11 @@ cdef class Session:
         self.gate.cancelling -= 1
         self._changed()
 
-    def drop_all(self, text, uint64_t since=0):
-        """Fail what is in flight behind operation `since`, and stop the server's work."""
+    def drop_all(self, text):
+        """Fail what users have in flight, and stop the server's work."""
         cdef Op op = self.head
         while op is not None:
-            if op.number > since:
+            if not op.restores:
                 op.fail(_outcomes.dropped(text))
                 op.abandon()
             op = op.next

@@ -94,6 +94,13 @@ def forget_all(session: Session) -> None:
     session.descriptions.clear()
 
 
+def forget_temporary(session: Session) -> None:
+    """Temporary tables are dropped: the next of that name may have other types."""
+    if session.made_temporary:
+        session.made_temporary = False
+        forget_all(session)
+
+
 def lose_all(session: Session) -> None:
     """Drop every statement without closing it: the server has done so."""
     for statement in session.statements.values():

@@ -165,16 +165,21 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             self._drain_timer = None
         if self._restoration is not None and self.is_open:
             sql, self._restoration = self._restoration, None
+            texts = [sql] if sql else []
             if self.in_flight or self.transaction_status != "I":
-                sql = f"ROLLBACK; {sql}" if sql else "ROLLBACK"
+                # not in one text with `sql`, which may not run in a block
+                texts.insert(0, "ROLLBACK")
             cleans, self._cleans = self._cleans, False
-            if sql:
-                op = start_simple(self, sql)
-                op.add_done_callback(self._restored)
+            op = None
+            for text in texts:
+                op = start_simple(self, text)
+                op.restores = True
             if cleans:
                 self.dirty = False
-            if not sql:
+            if op is None:
                 self._restored(None)
+            else:
+                op.add_done_callback(self._restored)
 
     def restore(self, sql: str | None = None) -> None:
         """Nobody is left who could end the transaction block: see that it ends.

@@ -705,6 +705,7 @@ class Connection(Observed):
             query = self.get_reset_query()
             if query:
                 await self.execute(query)
+            _statements.forget_temporary(session)
 
     def _report_open_transaction(self) -> None:
         """A transaction that no `async with` block holds was forgotten by somebody."""

@@ -387,6 +387,8 @@ class Pool:
                 began = 0.0  # it would have taken nobody knows how long
             raise
         finally:
+            if op is not None and not op.done():
+                op.cancel()  # the coroutine is being closed
             if settings.reset_policy == "always":
                 slot.connection._session.dirty = True
             pool.give_single(slot, read, began, monotonic())
@@ -733,6 +735,7 @@ class Pool:
 
     def _check_called_off(self) -> None:
         if self._state is _State.OPEN:
+            self._in_each_loop(PoolPart.reopen)  # if that was in the midst of closing
             raise InterfaceError("the pool's close was called off")
 
     def cancel_close(self) -> None:

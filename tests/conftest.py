@@ -1,8 +1,15 @@
 """What all tests share: nothing of the machine's PostgreSQL settings gets in."""
 
+import gc
 import os
 
 import pytest
+
+
+def pytest_collection_finish():
+    """What is there before the first test need not be collected behind each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
