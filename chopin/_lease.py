@@ -111,6 +111,7 @@ class Lease:
         frames: where it was acquired.
         is_reported: as a leak.
         is_scoped: an `async with` block will release it, and so its task.
+        name: of the task that acquired it.
         since: when it was acquired.
         timeout: that was given for that.
     """
@@ -120,6 +121,7 @@ class Lease:
         "frames",
         "is_reported",
         "is_scoped",
+        "name",
         "part",
         "since",
         "slot",
@@ -137,6 +139,7 @@ class Lease:
         task: Any = asyncio.current_task()
         # not the task, whose result may be the very handle
         self.task_ref = weakref.ref(task)
+        self.name: str = task.get_name()
         self.active = True
         part.leases.add(self)
         self.is_reported = False
@@ -171,10 +174,9 @@ class Lease:
     def holder(self, now: float) -> Holder:
         """What the user is told of it."""
         session = self.slot.connection._session
-        task = self.task
         return Holder(
             session.backend_pid,
-            "a task that has ended" if task is None else task.get_name(),
+            self.name,
             now - self.since,
             session.last_sql,
             tuple(

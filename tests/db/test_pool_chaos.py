@@ -172,7 +172,9 @@ async def test_terminated_at_random(create, observer, application_name):
                 (unknown if is_unknown else undone).append(number)
             except chopin.InterfaceError as error:
                 assert "connection is closed" in str(error)
-                assert call is block, f"{call.__name__}: {error}"
+                # a single query found it closed when its turn came
+                assert call is block or error.outcome == "not_sent", call.__name__
+                assert error.kind == "transient"
                 undone.append(number)
             else:
                 if call is not read:
@@ -266,8 +268,9 @@ async def test_crash(place, how):
             assert pool.get_idle_size() == 0
             await start(place.server)
     assert await looked(lambda: pool.get_idle_size() == pool.get_size() == 3)
-    # nobody asked for more than what the pool keeps
-    assert pool.stats().opened - opened == 3
+    # nobody asked for more than what the pool keeps; what was opened while the server
+    # had not noticed yet is lost again
+    assert 3 <= pool.stats().opened - opened <= (6 if how == "backend" else 3)
     with observing(place.server) as observer:
         await assert_recovered(pool, observer, place.name, size=3)
 

@@ -13,7 +13,7 @@ import pytest
 
 import chopin
 from tests.support.pools import pool_factory
-from tests.support.poolwatch import assert_recovered, looked, sessions
+from tests.support.poolwatch import assert_recovered, looked, sessions, until_rides
 
 CALLS = 10_000
 FEW = 500  # on the servers that are not asked for all of it
@@ -255,7 +255,6 @@ def assert_all_or_nothing(observer):
     ).fetchall()
     whole = {"write": 1, "many": 3, "block": 2}
     assert [row for row in rows if whole.get(row[0]) != row[2]] == []
-    assert {row[0] for row in rows} == set(whole)
 
 
 @pytest.mark.slow
@@ -264,6 +263,9 @@ async def test_cancelled(depth, create, calls, observer, application_name):
     """Tasks that are cancelled after any number of turns, or any time."""
     rng = random.Random(depth)
     pool = await create(min_size=2, max_size=MAX_SIZE, pipeline_depth=depth)
+
+    if depth > 1:
+        await until_rides(pool, "SELECT $1::int AS n", 1)
 
     async def one(call, number):
         return await cancelled(call(pool, number), rng)
@@ -344,7 +346,7 @@ async def test_failing_hooks(failing, create, calls, observer, application_name)
 
     # few queries, so that there are many connections for `init` to see
     pool = await create(
-        max_size=MAX_SIZE, max_queries=30, retry_connect=0.0, **{failing: hook}
+        max_size=MAX_SIZE, max_queries=3, retry_connect=0.0, **{failing: hook}
     )
 
     async def one(call, number):
