@@ -8,6 +8,7 @@ from chopin._codecbase cimport Codec
 
 
 cdef class Scope:
+    cdef int depth              # of the records in records that are being read
     # The codec for the binary form of a type; None when there is none.
     cdef Codec binary_codec(self, uint32_t oid)
 

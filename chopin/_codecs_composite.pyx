@@ -11,8 +11,7 @@ Rules
   under a wrong name.
 - A type inside of a record that nobody knows cannot be asked for while the row is read:
   its value is the bytes of the wire.
-- Records nest as deep as the bytes say, so every level counts against the recursion
-  limit.
+- Records nest as deep as the bytes say, so their depth is counted and has a limit.
 
 Source: PostgreSQL docs "Composite Types"; rowtypes.c:record_send, record_recv.
 """
@@ -36,14 +35,12 @@ from chopin._records import Record as RecordClass
 from chopin.exceptions import OutdatedSchemaCacheError, UnsupportedClientFeatureError
 
 cdef extern from *:
-    int enter_recursive_call "Py_EnterRecursiveCall"(const char *where) noexcept
-    void leave_recursive_call "Py_LeaveRecursiveCall"() noexcept
-    void PyErr_Clear() noexcept
     void PyObject_GC_Track(object op) noexcept
     void PyObject_GC_UnTrack(object op) noexcept
 
 cdef enum:
     ATTRIBUTE = 8       # bytes of an attribute at least: OID and size
+    MAX_DEPTH = 200     # of records in records; the server's own stack allows thousands
 
 cdef object Record = RecordClass
 
@@ -233,19 +230,20 @@ cdef object decode_record(Codec codec, const unsigned char *data, Py_ssize_t siz
     records too deep in each other.
     Source: rowtypes.c:record_send.
     """
+    cdef Scope scope = <Scope>codec.detail
     cdef Cursor c = cursor_over(data, size)
     cdef int32_t count = take_int32(&c)
     if c.failed:
         bad_size(codec, size, "4 or more")
     if count < 0 or count > cursor_left(&c) / ATTRIBUTE:
         bad_value(codec, f"{count} attributes are out of range")
-    if enter_recursive_call(b" while reading a record"):
-        PyErr_Clear()
-        bad_value(codec, "it is nested too deeply")
+    if scope.depth == MAX_DEPTH:
+        bad_value(codec, f"it has more than {MAX_DEPTH} records in each other")
+    scope.depth += 1
     try:
         result = read_attributes(codec, &c, count)
     finally:
-        leave_recursive_call()
+        scope.depth -= 1
     if c.at != c.end:
         bad_value(codec, f"{cursor_left(&c)} bytes are left over")
     return result
