@@ -620,6 +620,7 @@ class Connection(Observed):
         self._session.ensure_open()
         find = introspect.find_type
         found = await find(self._catalog, self._session.codecs, typename, schema)
+        introspect.check_aliasable(found, typename)
         self._session.codecs.register_alias(
             found.oid,
             found.name,

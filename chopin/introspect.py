@@ -236,6 +236,12 @@ def check_customizable(found: CatalogType, name: str, format: str) -> None:
         )
 
 
+def check_aliasable(found: CatalogType, name: str) -> None:
+    """Refuse the kinds of types that are no values of a built-in one."""
+    if found.word not in ("scalar", "domain"):
+        raise InterfaceError(f"cannot alias non-scalar type {found.schema}.{name}")
+
+
 def builtin_codec(name: str, format: Literal["text", "binary"] | None) -> Codec:
     """The table's codec for `set_builtin_type_codec`.
 

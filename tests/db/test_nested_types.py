@@ -460,6 +460,14 @@ async def test_ranges_and_arrays_have_no_codec(nested, schema, name):
         await nested.set_type_codec(name, schema=schema, encoder=str, decoder=str)
 
 
+@pytest.mark.parametrize("name", ["pair", "span", "spans", "_pair"])
+async def test_only_scalars_can_be_another_type(nested, schema, name):
+    """A built-in type's codec is for base types, enums and domains."""
+    with pytest.raises(chopin.InterfaceError) as caught:
+        await nested.set_builtin_type_codec(name, schema=schema, codec_name="int4")
+    assert caught.value.args[0] == f"cannot alias non-scalar type {schema}.{name}"
+
+
 # -- any values --------------------------------------------------------------------
 
 TEXTS = st.none() | st.text(
