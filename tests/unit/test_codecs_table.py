@@ -363,7 +363,7 @@ def test_the_array_follows_its_element() -> None:
     before = codecs.lookup(JSON_ARRAY)
     codecs.register(JSON, "json", "pg_catalog", encoder=json.dumps, decoder=json.loads)
     codec = codecs.lookup(JSON_ARRAY)
-    assert codec.format == TEXT_FORMAT
+    assert codec.format == BINARY_FORMAT
     assert decode_value(codec, encode_value(codec, [{"a": 1}, None])) == [
         {"a": 1},
         None,

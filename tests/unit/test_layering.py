@@ -17,8 +17,8 @@ LAYERS = {
     # L1 memory
     1: "_buffers _gate _waiter",
     # L2 values
-    2: "_codecbase _codecs_scalar _codecs_time _codecs_extra _codecs_nested _codecs"
-    " _rows _record",
+    2: "_catalog _codecbase _codecs_scalar _codecs_time _codecs_extra _codecs_nested"
+    " _codecs_range _codecs_composite _codecs_custom _codecs _record _records _rows",
     # L3 protocol
     3: "_protocol _messages _ops _many _startup _copy scram auth _statements _effects"
     " _functions _outcomes",
