@@ -19,17 +19,44 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, decode_fn, encode_fn, new_codec
+from chopin._codecs_bits cimport (
+    decode_bits,
+    decode_int2vector,
+    decode_macaddr,
+    decode_macaddr8,
+    decode_oidvector,
+    decode_snapshot,
+    decode_tid,
+    encode_bits,
+    encode_int2vector,
+    encode_macaddr,
+    encode_macaddr8,
+    encode_oidvector,
+    encode_snapshot,
+    encode_tid,
+)
 from chopin._codecs_extra cimport (
     decode_cidr,
     decode_inet,
-    decode_macaddr,
     decode_numeric,
-    decode_point,
     encode_cidr,
     encode_inet,
-    encode_macaddr,
     encode_numeric,
+)
+from chopin._codecs_geo cimport (
+    decode_box,
+    decode_circle,
+    decode_line,
+    decode_lseg,
+    decode_path,
+    decode_point,
+    decode_polygon,
+    encode_circle,
+    encode_line,
+    encode_path,
     encode_point,
+    encode_polygon,
+    encode_two_points,
 )
 from chopin._codecs_nested cimport array_of, range_of
 from chopin._codecs_scalar cimport (
@@ -172,47 +199,80 @@ cdef Row *TYPES = [
         decode_cidr, encode_cidr, FORMAT_BINARY, False),
     Row(OID_MACADDR, OID_MACADDR_ARRAY, "macaddr",
         decode_macaddr, encode_macaddr, FORMAT_BINARY, True),
+    Row(OID_MACADDR8, OID_MACADDR8_ARRAY, "macaddr8",
+        decode_macaddr8, encode_macaddr8, FORMAT_BINARY, True),
+    Row(OID_BIT, OID_BIT_ARRAY, "bit",
+        decode_bits, encode_bits, FORMAT_BINARY, True),
+    Row(OID_VARBIT, OID_VARBIT_ARRAY, "varbit",
+        decode_bits, encode_bits, FORMAT_BINARY, True),
+    Row(OID_TID, OID_TID_ARRAY, "tid",
+        decode_tid, encode_tid, FORMAT_BINARY, True),
+    Row(OID_TXID_SNAPSHOT, OID_TXID_SNAPSHOT_ARRAY, "txid_snapshot",
+        decode_snapshot, encode_snapshot, FORMAT_BINARY, True),
+    Row(OID_PG_SNAPSHOT, OID_PG_SNAPSHOT_ARRAY, "pg_snapshot",
+        decode_snapshot, encode_snapshot, FORMAT_BINARY, True),
+    Row(OID_INT2VECTOR, OID_INT2VECTOR_ARRAY, "int2vector",
+        decode_int2vector, encode_int2vector, FORMAT_BINARY, False),
+    Row(OID_OIDVECTOR, OID_OIDVECTOR_ARRAY, "oidvector",
+        decode_oidvector, encode_oidvector, FORMAT_BINARY, False),
     Row(OID_POINT, OID_POINT_ARRAY, "point",
         decode_point, encode_point, FORMAT_BINARY, True),
+    Row(OID_LINE, OID_LINE_ARRAY, "line",
+        decode_line, encode_line, FORMAT_BINARY, True),
+    Row(OID_LSEG, OID_LSEG_ARRAY, "lseg",
+        decode_lseg, encode_two_points, FORMAT_BINARY, True),
+    Row(OID_BOX, OID_BOX_ARRAY, "box",
+        decode_box, encode_two_points, FORMAT_BINARY, True),
+    Row(OID_PATH, OID_PATH_ARRAY, "path",
+        decode_path, encode_path, FORMAT_BINARY, True),
+    Row(OID_POLYGON, OID_POLYGON_ARRAY, "polygon",
+        decode_polygon, encode_polygon, FORMAT_BINARY, True),
+    Row(OID_CIRCLE, OID_CIRCLE_ARRAY, "circle",
+        decode_circle, encode_circle, FORMAT_BINARY, True),
     Row(OID_CSTRING, OID_CSTRING_ARRAY, "cstring",
         decode_text, encode_text, FORMAT_BINARY, True),
     Row(OID_UNKNOWN, 0, "unknown",
         decode_text, encode_text, FORMAT_BINARY, True),
     Row(OID_VOID, 0, "void",
         decode_void, encode_void, FORMAT_BINARY, True),
-    Row(OID_MONEY, OID_MONEY_ARRAY, "money",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_MACADDR8, OID_MACADDR8_ARRAY, "macaddr8",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_TSVECTOR, OID_TSVECTOR_ARRAY, "tsvector",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_TSQUERY, OID_TSQUERY_ARRAY, "tsquery",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_ACLITEM, OID_ACLITEM_ARRAY, "aclitem",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGPROC, OID_REGPROC_ARRAY, "regproc",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGPROCEDURE, OID_REGPROCEDURE_ARRAY, "regprocedure",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGOPER, OID_REGOPER_ARRAY, "regoper",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGOPERATOR, OID_REGOPERATOR_ARRAY, "regoperator",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGCLASS, OID_REGCLASS_ARRAY, "regclass",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGTYPE, OID_REGTYPE_ARRAY, "regtype",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGROLE, OID_REGROLE_ARRAY, "regrole",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGNAMESPACE, OID_REGNAMESPACE_ARRAY, "regnamespace",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGCONFIG, OID_REGCONFIG_ARRAY, "regconfig",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGDICTIONARY, OID_REGDICTIONARY_ARRAY, "regdictionary",
-        decode_text, encode_text, FORMAT_TEXT, True),
-    Row(OID_REGCOLLATION, OID_REGCOLLATION_ARRAY, "regcollation",
-        decode_text, encode_text, FORMAT_TEXT, True),
     Row(0, 0, NULL, NULL, NULL, FORMAT_BINARY, False),
+]
+
+
+cdef struct TextRow:
+    uint32_t oid
+    uint32_t array_oid       # 0: the type has no array
+    const char *name
+
+
+# Types that are a str both ways: without a binary form (aclitem, gtsvector), with one
+# that the server sends but does not read, or with one that says less than the text (a
+# regclass is a number there, money a number without its currency).
+cdef TextRow *TEXTS = [
+    TextRow(OID_MONEY, OID_MONEY_ARRAY, "money"),
+    TextRow(OID_TSVECTOR, OID_TSVECTOR_ARRAY, "tsvector"),
+    TextRow(OID_TSQUERY, OID_TSQUERY_ARRAY, "tsquery"),
+    TextRow(OID_GTSVECTOR, OID_GTSVECTOR_ARRAY, "gtsvector"),
+    TextRow(OID_ACLITEM, OID_ACLITEM_ARRAY, "aclitem"),
+    TextRow(OID_REGPROC, OID_REGPROC_ARRAY, "regproc"),
+    TextRow(OID_REGPROCEDURE, OID_REGPROCEDURE_ARRAY, "regprocedure"),
+    TextRow(OID_REGOPER, OID_REGOPER_ARRAY, "regoper"),
+    TextRow(OID_REGOPERATOR, OID_REGOPERATOR_ARRAY, "regoperator"),
+    TextRow(OID_REGCLASS, OID_REGCLASS_ARRAY, "regclass"),
+    TextRow(OID_REGTYPE, OID_REGTYPE_ARRAY, "regtype"),
+    TextRow(OID_REGROLE, OID_REGROLE_ARRAY, "regrole"),
+    TextRow(OID_REGNAMESPACE, OID_REGNAMESPACE_ARRAY, "regnamespace"),
+    TextRow(OID_REGCONFIG, OID_REGCONFIG_ARRAY, "regconfig"),
+    TextRow(OID_REGDICTIONARY, OID_REGDICTIONARY_ARRAY, "regdictionary"),
+    TextRow(OID_REGCOLLATION, OID_REGCOLLATION_ARRAY, "regcollation"),
+    TextRow(OID_PG_NODE_TREE, 0, "pg_node_tree"),
+    TextRow(OID_PG_NDISTINCT, 0, "pg_ndistinct"),
+    TextRow(OID_PG_DEPENDENCIES, 0, "pg_dependencies"),
+    TextRow(OID_PG_MCV_LIST, 0, "pg_mcv_list"),
+    TextRow(OID_PG_BRIN_BLOOM_SUMMARY, 0, "pg_brin_bloom_summary"),
+    TextRow(OID_PG_BRIN_MINMAX_MULTI_SUMMARY, 0, "pg_brin_minmax_multi_summary"),
+    TextRow(OID_ANYARRAY, 0, "anyarray"),
+    TextRow(0, 0, NULL),
 ]
 
 
@@ -283,6 +343,11 @@ cdef dict SQL_NAMES = {
 }
 
 
+cdef Codec text_codec(uint32_t oid, str name):
+    """The codec of a type whose text goes both ways as it is."""
+    return new_codec(oid, name, "scalar", FORMAT_TEXT, True, decode_text, encode_text)
+
+
 cdef int add_to_table(Codec codec, uint32_t array_oid) except -1:
     """A type of the table, and its array."""
     TABLE[codec.oid] = codec
@@ -293,8 +358,9 @@ cdef int add_to_table(Codec codec, uint32_t array_oid) except -1:
 
 
 cdef int fill_table() except -1:
-    """Codecs of all rows, of their arrays, of the ranges and of the arrays of those."""
+    """Codecs of all rows, of the ranges, and of the arrays of both."""
     cdef Row *row = TYPES
+    cdef TextRow *text = TEXTS
     cdef RangeRow *over = RANGES
     while row.oid:
         add_to_table(
@@ -305,6 +371,9 @@ cdef int fill_table() except -1:
             row.array_oid,
         )
         row += 1
+    while text.oid:
+        add_to_table(text_codec(text.oid, text.name.decode()), text.array_oid)
+        text += 1
     while over.oid:
         add_to_table(
             range_of(TABLE[over.bound_oid], over.oid, over.name.decode()),
@@ -318,9 +387,7 @@ cdef int fill_table() except -1:
 
 cdef Codec unknown_codec(uint32_t oid):
     """The codec of a type that nobody knows: `str`, in text format."""
-    return new_codec(
-        oid, "unknown", "scalar", FORMAT_TEXT, True, decode_text, encode_text
-    )
+    return text_codec(oid, "unknown")
 
 
 cdef object decode_via_python(Codec codec, const unsigned char *data, Py_ssize_t size):
@@ -350,9 +417,7 @@ cdef Codec exchange_codec(uint32_t oid, str name, str format):
     """How a value of a custom codec goes between the wire and the user's functions."""
     cdef TupleRow *row = TUPLES
     if format == "text":
-        return new_codec(
-            oid, name, "scalar", FORMAT_TEXT, True, decode_text, encode_text
-        )
+        return text_codec(oid, name)
     if format == "binary":
         return new_codec(
             oid, name, "scalar", FORMAT_BINARY, True, decode_bytea, encode_bytea

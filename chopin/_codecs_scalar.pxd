@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Booleans, numbers of fixed size, text, bytes, uuid, JSON. See _codecs_scalar.pyx."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec
@@ -40,3 +40,6 @@ cdef int encode_void(Codec codec, WriteBuffer out, object value) except -1
 cdef int64_t integer_of(
     object value, int64_t low, int64_t high, str what
 ) except? -1
+
+# An integer of 0 to 2**64 - 1; OverflowError outside of that.
+cdef uint64_t uint64_of(object value) except? 0

@@ -52,6 +52,7 @@ from libc.string cimport memcpy
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, bad_size, bad_value
+from chopin._instances cimport new_object, set_slot, untrack
 from chopin._wire cimport (
     bits_of_double,
     bits_of_float,
@@ -92,13 +93,6 @@ cdef extern from *:
         return _PyLong_AsByteArray((PyLongObject *)n, p, 16, 0, 0);
     #endif
     }
-    /* Store into a slot of an object, as object.__setattr__ does after its look-up. */
-    static inline int chopin_set_slot(PyObject *slot, PyObject *o, PyObject *value) {
-        return Py_TYPE(slot)->tp_descr_set(slot, o, value);
-    }
-    static inline PyObject *chopin_new_object(PyObject *type) {
-        return ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
-    }
     /* Lets the exception that a function above has set take its course. */
     static inline PyObject *chopin_raise(void) {
         return NULL;
@@ -107,15 +101,12 @@ cdef extern from *:
     object raise_current_error "chopin_raise"()
     object int_of_16 "chopin_int_of_16"(const unsigned char *p)
     int put_int_as_16 "chopin_16_of_int"(object n, unsigned char *p) except -1
-    int set_slot "chopin_set_slot"(object slot, object o, object value) except -1
-    object new_object "chopin_new_object"(object type)
 
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 greatest)
     void *PyUnicode_DATA(object text)
     object PyLong_FromLong(long value)
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
-    void PyObject_GC_UnTrack(PyObject *o)
     PyObject *decode_utf8_or_null "PyUnicode_DecodeUTF8"(
         const char *data, Py_ssize_t size, const char *errors
     )
@@ -254,15 +245,19 @@ cdef object decode_uint8(Codec codec, const unsigned char *data, Py_ssize_t size
     return PyLong_FromUnsignedLongLong(get_uint64(data))
 
 
-cdef int encode_uint8(Codec codec, WriteBuffer out, object value) except -1:
-    """uint64 BE; OverflowError outside of its range. Source: `xid8recv`."""
-    cdef unsigned long long number
+cdef uint64_t uint64_of(object value) except? 0:
+    """An integer of 0 to 2**64 - 1; OverflowError outside of that."""
     if not PyLong_Check(value):
         value = whole_number(value)
     try:
-        number = PyLong_AsUnsignedLongLong(value)
+        return PyLong_AsUnsignedLongLong(value)
     except OverflowError:
         raise OverflowError("value out of uint64 range") from None
+
+
+cdef int encode_uint8(Codec codec, WriteBuffer out, object value) except -1:
+    """uint64 BE; OverflowError outside of its range. Source: `xid8recv`."""
+    cdef uint64_t number = uint64_of(value)
     out.put_int32(8)
     out.put_int64(<int64_t>number)
     return 0
@@ -428,7 +423,7 @@ cdef object decode_uuid(Codec codec, const unsigned char *data, Py_ssize_t size)
     if size != 16:
         return bad_size(codec, size, "16")
     result = new_object(UUID)
-    PyObject_GC_UnTrack(<PyObject *>result)
+    untrack(result)
     set_slot(UUID_INT, result, int_of_16(data))
     set_slot(UUID_IS_SAFE, result, UUID_SAFETY_UNKNOWN)
     return result
