@@ -35,6 +35,7 @@ from chopin._codecs_bits cimport (
     encode_snapshot,
     encode_tid,
 )
+from chopin._codecs_contrib cimport contrib_codec
 from chopin._codecs_extra cimport (
     decode_cidr,
     decode_inet,
@@ -688,6 +689,25 @@ def builtin_named(str name not None):
     Source: PostgreSQL docs, "Data Types".
     """
     return NAMES.get(name)
+
+
+def contrib_named(str name not None):
+    """A codec for a type of an extension, by the codec's own name.
+
+    Args:
+        name: ``"pg_contrib.hstore"`` say; see `_codecs_contrib`.
+
+    Returns:
+        A `Codec` to make an alias of, None when there is none of that name.
+
+    Raises:
+        InterfaceError: it makes numpy's arrays, and there is no numpy.
+
+    Example:
+        >>> decode_value(contrib_named("pg_contrib.hstore"), bytes(4))
+        {}
+    """
+    return contrib_codec(name)
 
 
 cdef Codec codec_of(object codec_or_oid):

@@ -43,3 +43,6 @@ cdef int64_t integer_of(
 
 # An integer of 0 to 2**64 - 1; OverflowError outside of that.
 cdef uint64_t uint64_of(object value) except? 0
+
+# The nearest float of 32 bits; ValueError when a finite number is too large.
+cdef float single_of(double number) except? -1

@@ -270,16 +270,21 @@ cdef object decode_float4(Codec codec, const unsigned char *data, Py_ssize_t siz
     return PyFloat_FromDouble(float_of_bits(get_uint32(data)))
 
 
+cdef float single_of(double number) except? -1:
+    """The nearest float of 32 bits; ValueError when a finite number is too large."""
+    cdef float single = <float>number
+    if not isfinite(single) and isfinite(number):
+        raise ValueError("value out of float32 range")
+    return single
+
+
 cdef int encode_float4(Codec codec, WriteBuffer out, object value) except -1:
     """IEEE 754 single BE, rounded to the nearest (what is too small becomes 0).
 
     NaN and the infinities travel; ValueError when a finite number is too large;
     TypeError when it is no number. Source: server function `float4recv`.
     """
-    cdef double number = PyFloat_AsDouble(value)
-    cdef float single = <float>number
-    if not isfinite(single) and isfinite(number):
-        raise ValueError("value out of float32 range")
+    cdef float single = single_of(PyFloat_AsDouble(value))
     out.put_int32(4)
     out.put_int32(<int>bits_of_float(single))
     return 0

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from chopin._codecs import CodecMap, builtin_named
+from chopin._codecs import CodecMap, builtin_named, contrib_named
 from chopin.exceptions import InterfaceError, UnsupportedClientFeatureError
 from chopin.types import Type
 
@@ -198,12 +198,12 @@ def check_customizable(found: CatalogType, name: str) -> None:
 
 
 def builtin_codec(name: str, format: Literal["text", "binary"] | None) -> Codec:
-    """The table's codec for `set_builtin_type_codec`.
+    """The codec of that name for `set_builtin_type_codec`.
 
     Raises:
         InterfaceError: there is none, or it has another format.
     """
-    codec = builtin_named(name)
+    codec = builtin_named(name) or contrib_named(name)
     if codec is None:
         raise InterfaceError(f"{name} is not a name of a built-in type with a codec")
     if format == "text" and codec.name in _TEXTUAL:

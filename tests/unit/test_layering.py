@@ -18,7 +18,7 @@ LAYERS = {
     1: "_buffers _gate _waiter",
     # L2 values
     2: "_codecbase _codecs_scalar _codecs_time _codecs_extra _codecs_bits _codecs_geo"
-    " _codecs_nested _codecs _rows _record",
+    " _codecs_contrib _codecs_nested _codecs _rows _record",
     # L3 protocol
     3: "_protocol _messages _ops _many _startup _copy scram auth _statements _effects"
     " _functions _outcomes",
