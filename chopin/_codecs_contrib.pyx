@@ -30,7 +30,7 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.float cimport PyFloat_AsDouble, PyFloat_FromDouble
+from cpython.float cimport PyFloat_FromDouble
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_Check
@@ -45,7 +45,13 @@ from chopin._codecbase cimport (
     encode_fn,
     new_codec,
 )
-from chopin._codecs_scalar cimport decode_text, encode_text, integer_of, single_of
+from chopin._codecs_scalar cimport (
+    decode_text,
+    double_of,
+    encode_text,
+    integer_of,
+    single_of,
+)
 from chopin._wire cimport (
     FORMAT_BINARY,
     Cursor,
@@ -187,7 +193,7 @@ cdef int encode_cube(Codec codec, WriteBuffer out, object value) except -1:
     out.put_int32(<int32_t>(4 + 8 * len(numbers)))
     out.put_int32(<int32_t>(header | <uint32_t>n))
     for number in numbers:
-        out.put_int64(<long long>bits_of_double(PyFloat_AsDouble(number)))
+        out.put_int64(<long long>bits_of_double(double_of(number)))
     return 0
 
 
@@ -320,7 +326,7 @@ cdef int encode_dense(WriteBuffer out, object value, bint is_half) except -1:
 
 cdef int put_number(WriteBuffer out, object value, bint is_half) except -1:
     """A float of 32 or 16 bits, rounded to the nearest."""
-    cdef double number = PyFloat_AsDouble(value)
+    cdef double number = double_of(value)
     if not is_half:
         return out.put_int32(<int32_t>bits_of_float(single_of(number)))
     out.reserve(2)
@@ -377,7 +383,7 @@ cdef int encode_sparsevec(Codec codec, WriteBuffer out, object value) except -1:
     for index, number in value[1].items():
         try:
             key = integer_of(index, 0, n - 1, f"0..{n - 1}")
-            entries[key] = <double>single_of(PyFloat_AsDouble(number))
+            entries[key] = <double>single_of(double_of(number))
         except (TypeError, ValueError, OverflowError) as error:
             raise ElementError(f"[1][{index!r}]", number, str(error)) from error
     indices = sorted([index for index in entries if entries[index]])

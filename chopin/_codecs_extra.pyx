@@ -2,7 +2,7 @@
 """Codecs of numeric, inet and cidr.
 
 Owns: the decode and encode functions of these types.
-Layer L2. Imports L0 and L1.
+Layer L2. Imports L0, L1 and `_codecs_scalar`.
 
 Rules
 - numeric is exact both ways and keeps its display scale: `1.50` stays
@@ -19,6 +19,7 @@ from libc.string cimport memcpy
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, bad_size, bad_value
+from chopin._codecs_scalar cimport plain_scalar
 from chopin._wire cimport (
     get_int16,
     get_uint16,
@@ -364,7 +365,7 @@ cdef int encode_numeric(Codec codec, WriteBuffer out, object value) except -1:
         if not overflow:
             return put_small_int(out, number)
     if type(value) is not Decimal:
-        value = decimal_of(value)
+        value = decimal_of(plain_scalar(value))
         if type(value) is not Decimal:
             value = Decimal(value)
     shown = PyObject_Str(value)

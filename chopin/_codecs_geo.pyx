@@ -2,7 +2,7 @@
 """Codecs of point, line, lseg, box, path, polygon and circle.
 
 Owns: the decode and encode functions of these types.
-Layer L2. Imports L0 and L1.
+Layer L2. Imports L0, L1 and `_codecs_scalar`.
 
 Rules
 - A value is one of the classes of `chopin.types`; an argument is one of them, or the
@@ -14,7 +14,7 @@ Rules
 Source: PostgreSQL docs, "Geometric Types"; server file `geo_ops.c`.
 """
 
-from cpython.float cimport PyFloat_AsDouble, PyFloat_FromDouble
+from cpython.float cimport PyFloat_FromDouble
 from cpython.tuple cimport (
     PyTuple_Check,
     PyTuple_GET_ITEM,
@@ -25,6 +25,7 @@ from libc.stdint cimport INT32_MAX, int32_t
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, bad_size, bad_value
+from chopin._codecs_scalar cimport double_of
 from chopin._instances cimport fill, new_object, new_tuple, set_slot, untrack
 from chopin._wire cimport (
     bits_of_double,
@@ -165,7 +166,7 @@ cdef object sequence_of(object value, Py_ssize_t n, str what):
 
 cdef int put_double(WriteBuffer out, object value) except -1:
     """A float8 without its length."""
-    cdef double number = PyFloat_AsDouble(value)
+    cdef double number = double_of(value)
     out.reserve(8)
     put_uint64(out.data + out.length, bits_of_double(number))
     out.length += 8
@@ -176,12 +177,12 @@ cdef int put_point(WriteBuffer out, object value) except -1:
     """Two float8 without their length, from a `Point` or a sequence of two numbers."""
     cdef double x, y
     if PyTuple_Check(value) and PyTuple_GET_SIZE(value) == 2:
-        x = PyFloat_AsDouble(<object>PyTuple_GET_ITEM(value, 0))
-        y = PyFloat_AsDouble(<object>PyTuple_GET_ITEM(value, 1))
+        x = double_of(<object>PyTuple_GET_ITEM(value, 0))
+        y = double_of(<object>PyTuple_GET_ITEM(value, 1))
     else:
         value = sequence_of(value, 2, "a pair of numbers")
-        x = PyFloat_AsDouble(value[0])
-        y = PyFloat_AsDouble(value[1])
+        x = double_of(value[0])
+        y = double_of(value[1])
     out.reserve(16)
     put_uint64(out.data + out.length, bits_of_double(x))
     put_uint64(out.data + out.length + 8, bits_of_double(y))

@@ -46,3 +46,9 @@ cdef uint64_t uint64_of(object value) except? 0
 
 # The nearest float of 32 bits; ValueError when a finite number is too large.
 cdef float single_of(double number) except? -1
+
+# The nearest double of a real number; TypeError when it is none.
+cdef double double_of(object value) except? -1
+
+# The Python scalar of a scalar of numpy; any other value as it is.
+cdef object plain_scalar(object value)

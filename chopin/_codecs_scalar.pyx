@@ -67,6 +67,7 @@ from chopin._wire cimport (
     put_uint64,
 )
 
+import sys
 import uuid
 
 cdef extern from *:
@@ -121,6 +122,21 @@ cdef object UUID_IS_SAFE = uuid.UUID.__dict__["is_safe"]
 cdef object UUID_SAFETY_UNKNOWN = uuid.SafeUUID.unknown
 
 
+cdef dict MODULES = sys.modules
+
+
+cdef object plain_scalar(object value):
+    """The bool, int, float or str of a scalar of numpy; any other value as it is.
+
+    numpy's own conversions would do, but for complex numbers, which lose a part by
+    them. numpy is never imported here: without it, there are no values of it.
+    """
+    numpy = MODULES.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return value.item()
+    return value
+
+
 cdef object decode_bool(Codec codec, const unsigned char *data, Py_ssize_t size):
     """One byte, 0 or 1. Source: server function `boolsend`."""
     if size != 1:
@@ -131,11 +147,13 @@ cdef object decode_bool(Codec codec, const unsigned char *data, Py_ssize_t size)
 
 
 cdef int encode_bool(Codec codec, WriteBuffer out, object value) except -1:
-    """One byte, 0 or 1; TypeError for anything but a bool.
+    """One byte, 0 or 1; TypeError for anything but a bool, numpy's included.
 
     Integers are refused: `1` for true is mostly a mistake in the order of arguments.
     Source: server function `boolrecv`.
     """
+    if value is not True and value is not False:
+        value = plain_scalar(value)
     if value is not True and value is not False:
         raise TypeError(f"a boolean is required (got type {type(value).__name__})")
     out.put_int32(1)
@@ -148,6 +166,9 @@ cdef object whole_number(object value):
 
     `__index__` and `__int__` are taken; a real number must be whole.
     """
+    value = plain_scalar(value)
+    if PyLong_Check(value):
+        return value
     if isinstance(value, (str, bytes, bytearray)) or not (
         hasattr(value, "__index__") or hasattr(value, "__int__")
     ):
@@ -263,6 +284,19 @@ cdef int encode_uint8(Codec codec, WriteBuffer out, object value) except -1:
     return 0
 
 
+cdef double double_of(object value) except? -1:
+    """The nearest double of a number.
+
+    TypeError when it is none or not a real one, OverflowError for an int that is too
+    large.
+    """
+    if PyFloat_CheckExact(value):
+        return PyFloat_AS_DOUBLE(value)
+    if not PyLong_Check(value):
+        value = plain_scalar(value)
+    return PyFloat_AsDouble(value)
+
+
 cdef object decode_float4(Codec codec, const unsigned char *data, Py_ssize_t size):
     """IEEE 754 single BE, widened to a float. Source: server function `float4send`."""
     if size != 4:
@@ -284,7 +318,7 @@ cdef int encode_float4(Codec codec, WriteBuffer out, object value) except -1:
     NaN and the infinities travel; ValueError when a finite number is too large;
     TypeError when it is no number. Source: server function `float4recv`.
     """
-    cdef float single = single_of(PyFloat_AsDouble(value))
+    cdef float single = single_of(double_of(value))
     out.put_int32(4)
     out.put_int32(<int>bits_of_float(single))
     return 0
@@ -303,11 +337,7 @@ cdef int encode_float8(Codec codec, WriteBuffer out, object value) except -1:
     TypeError when it is no number, OverflowError for an int that is too large.
     Source: server function `float8recv`.
     """
-    cdef double number
-    if PyFloat_CheckExact(value):
-        number = PyFloat_AS_DOUBLE(value)
-    else:
-        number = PyFloat_AsDouble(value)
+    cdef double number = double_of(value)
     out.reserve(12)
     put_uint32(out.data + out.length, 8)
     put_uint64(out.data + out.length + 4, bits_of_double(number))
