@@ -18,7 +18,7 @@ from cpython.long cimport (
     PyLong_FromUnsignedLong,
     PyLong_FromUnsignedLongLong,
 )
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New
@@ -34,10 +34,11 @@ from libc.stdint cimport (
     uint16_t,
     uint32_t,
 )
+from libc.string cimport memmove
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, bad_size, bad_value
-from chopin._codecs_scalar cimport encode_bytea, integer_of, uint64_of
+from chopin._codecs_scalar cimport encode_bytea, integer_of, nibble_of, uint64_of
 from chopin._instances cimport fill, new_object, set_slot, untrack
 from chopin._oids cimport OID_INT2, OID_OID
 from chopin._wire cimport (
@@ -125,11 +126,30 @@ cdef object hex_pairs(const unsigned char *data, int n):
     return text
 
 
-cdef bytes packed_hex(str digits):
-    """Bytes of hexadecimal digits; None when there are other characters."""
-    if all([c in "0123456789abcdefABCDEF" for c in digits]):
-        return bytes.fromhex(digits)
-    return None
+cdef int put_hex_pairs(unsigned char *to, str text) noexcept:
+    """Parse up to 8 pairs of digits, with one kind of separator between or behind any.
+
+    Returns the number of digits, -1 when it is something else.
+    """
+    cdef int n = 0
+    cdef int nibble
+    cdef Py_UCS4 separator = 0
+    cdef bint may_part = False
+    cdef Py_UCS4 c
+    for c in text:
+        nibble = nibble_of(c)
+        if nibble < 0:
+            if not may_part or c not in u":-." or separator not in (0, c):
+                return -1
+            separator = c
+            may_part = False
+            continue
+        if n == 16:
+            return -1
+        to[n >> 1] = <unsigned char>(to[n >> 1] | nibble if n & 1 else nibble << 4)
+        may_part = n & 1
+        n += 1
+    return n
 
 
 cdef object decode_macaddr(Codec codec, const unsigned char *data, Py_ssize_t size):
@@ -151,7 +171,7 @@ cdef int encode_macaddr(Codec codec, WriteBuffer out, object value) except -1:
     `08002b010203`. TypeError unless it is a str, ValueError for other spellings.
     Source: PostgreSQL docs, "Network Address Types", macaddr; `macaddr_recv`.
     """
-    cdef bytes packed = None
+    cdef unsigned char[8] data
     if not PyUnicode_Check(value):
         raise TypeError(f"expected str, got {type(value).__name__}")
     parts = [value.strip()]
@@ -162,13 +182,15 @@ cdef int encode_macaddr(Codec codec, WriteBuffer out, object value) except -1:
             digits = widths.get(len(parts), 0)
             break
     joined = "".join([part.zfill(2) if part else "" for part in parts])
-    if len(joined) == 12 and not any([len(part) > digits for part in parts]):
-        packed = packed_hex(joined)
-    if packed is None:
+    if (
+        len(joined) != 12
+        or any([len(part) > digits for part in parts])
+        or put_hex_pairs(data, joined) != 12
+    ):
         raise ValueError(
             f"{value!r} is not a macaddr: write it as '08:00:2b:01:02:03'"
         )
-    out.put_field(PyBytes_AS_STRING(packed), 6)
+    out.put_field(data, 6)
     return 0
 
 
@@ -187,26 +209,20 @@ cdef int encode_macaddr8(Codec codec, WriteBuffer out, object value) except -1:
     middle `ff:fe` goes. TypeError unless it is a str, ValueError for other spellings.
     Source: PostgreSQL docs, "Network Address Types", macaddr8; `macaddr8_in`.
     """
-    cdef bytes packed = None
+    cdef unsigned char[8] data
+    cdef int n
     if not PyUnicode_Check(value):
         raise TypeError(f"expected str, got {type(value).__name__}")
-    parts = [value.strip()]
-    for separator in ":-.":
-        if separator in value:
-            parts = parts[0].split(separator)
-            break
-    if not parts[-1]:
-        parts.pop()
-    joined = "".join(parts)
-    if len(joined) in (12, 16) and all([part and not len(part) & 1 for part in parts]):
-        packed = packed_hex(joined)
-    if packed is None:
+    n = put_hex_pairs(data, str(value).strip())
+    if n == 12:
+        memmove(data + 5, data + 3, 3)
+        data[3] = 0xFF
+        data[4] = 0xFE
+    elif n != 16:
         raise ValueError(
             f"{value!r} is not a macaddr8: write it as '08:00:2b:01:02:03:04:05'"
         )
-    if len(packed) == 6:
-        packed = packed[:3] + b"\xff\xfe" + packed[3:]
-    out.put_field(PyBytes_AS_STRING(packed), 8)
+    out.put_field(data, 8)
     return 0
 
 

@@ -52,3 +52,12 @@ cdef double double_of(object value) except? -1
 
 # The Python scalar of a scalar of numpy; any other value as it is.
 cdef object plain_scalar(object value)
+
+
+cdef inline int nibble_of(Py_UCS4 c) noexcept nogil:
+    """The value of a hexadecimal digit, -1 for another character."""
+    if u"0" <= c <= u"9":
+        return <int>c - c"0"
+    if u"a" <= c <= u"f" or u"A" <= c <= u"F":
+        return (<int>c | 0x20) - c"a" + 10
+    return -1

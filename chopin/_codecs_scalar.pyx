@@ -478,11 +478,8 @@ cdef int put_uuid_digits(unsigned char *to, str text) except -1:
     for c in text:
         if c == u"-":
             continue
-        if u"0" <= c <= u"9":
-            nibble = <int>c - c"0"
-        elif u"a" <= c <= u"f" or u"A" <= c <= u"F":
-            nibble = (<int>c | 0x20) - c"a" + 10
-        else:
+        nibble = nibble_of(c)
+        if nibble < 0:
             raise ValueError(f"invalid UUID {text!r}: unexpected character {c!r}")
         if digits < 32:
             to[digits >> 1] = <unsigned char>(

@@ -195,6 +195,24 @@ async def test_array(utc, has_xml, name, texts):
     assert back == (back[1], back[1], "{}", None, [])
 
 
+@pytest.mark.parametrize(("name", "texts"), CASES, ids=IDS)
+async def test_in_a_range(utc, name, texts):
+    """Where the server can order values, ranges hold the same ones as their bounds."""
+    try:
+        await utc.execute(f"CREATE TYPE pg_temp.span AS RANGE (subtype = {name})")
+    except chopin.UndefinedObjectError:
+        pytest.skip("the server cannot order values of this type")
+    for text in texts:
+        value = await utc.fetchval(f"SELECT CAST({quoted(text)} AS {name})")
+        row = await utc.fetchrow(
+            "SELECT $1::pg_temp.span, $1::pg_temp.span::text,"
+            f" pg_temp.span(NULL, CAST({quoted(text)} AS {name}))::text",
+            chopin.Range(None, value),
+        )
+        assert repr(row[0].upper) == repr(value)
+        assert row[1] == row[2]
+
+
 @pytest.mark.parametrize("name", MADE_BY_THE_SERVER)
 async def test_what_only_the_server_makes(conn, name):
     """Such values are their text."""
