@@ -353,17 +353,24 @@ cdef object decode_sparsevec(Codec codec, const unsigned char *data, Py_ssize_t 
     0), the values (float4). As `(dimensions, {index: value})`. See `sparsevec_send`.
     """
     cdef Py_ssize_t n, i
+    cdef int32_t dimensions, index
+    cdef int32_t last = -1
     cdef dict entries = {}
     if size < 12:
         return bad_size(codec, size, "12 or more")
+    dimensions = get_int32(data)
     n = get_int32(data + 4)
     if n < 0 or size - 12 != 8 * n:
         return bad_value(codec, f"{n} entries do not take {size - 12} bytes")
     for i in range(n):
-        entries[get_int32(data + 12 + 4 * i)] = <double>float_of_bits(
+        index = get_int32(data + 12 + 4 * i)
+        if not last < index < dimensions:
+            return bad_value(codec, f"index {index} after {last}, of {dimensions}")
+        last = index
+        entries[index] = <double>float_of_bits(
             get_uint32(data + 12 + 4 * n + 4 * i)
         )
-    return get_int32(data), entries
+    return dimensions, entries
 
 
 cdef int encode_sparsevec(Codec codec, WriteBuffer out, object value) except -1:

@@ -208,6 +208,15 @@ HOSTILE: list[tuple[str, str, str]] = [
     (HALFVEC, "0002000000", "2 dimensions do not take 1 bytes"),
     (SPARSEVEC, "00000005ffffffff00000000", "-1 entries do not take 0 bytes"),
     (SPARSEVEC, "000000057fffffff00000000", "2147483647 entries do not take"),
+    *(
+        (SPARSEVEC, f"000000050000000200000000{two}" + "40000000" * 2, message)
+        for two, message in (
+            ("0000000000000000", "index 0 after 0, of 5"),
+            ("0000000200000001", "index 1 after 2, of 5"),
+            ("0000000000000005", "index 5 after 0, of 5"),
+            ("ffffffff00000000", "index -1 after -1, of 5"),
+        )
+    ),
 ]
 
 
