@@ -360,6 +360,8 @@ cdef object decode_sparsevec(Codec codec, const unsigned char *data, Py_ssize_t 
         return bad_size(codec, size, "12 or more")
     dimensions = get_int32(data)
     n = get_int32(data + 4)
+    if dimensions < 0:
+        return bad_value(codec, f"it has {dimensions} dimensions")
     if n < 0 or size - 12 != 8 * n:
         return bad_value(codec, f"{n} entries do not take {size - 12} bytes")
     for i in range(n):

@@ -207,6 +207,7 @@ HOSTILE: list[tuple[str, str, str]] = [
     (VECTOR, "ffff0000", "65535 dimensions do not take 0 bytes"),
     (HALFVEC, "0002000000", "2 dimensions do not take 1 bytes"),
     (SPARSEVEC, "00000005ffffffff00000000", "-1 entries do not take 0 bytes"),
+    (SPARSEVEC, "ffffffff0000000000000000", "it has -1 dimensions"),
     (SPARSEVEC, "000000057fffffff00000000", "2147483647 entries do not take"),
     *(
         (SPARSEVEC, f"000000050000000200000000{two}" + "40000000" * 2, message)
