@@ -24,7 +24,7 @@ Theory of operation
     | *      | rows and what ends them         |
     | ~      | anything (simple queries, startup, COPY) |
 
-    An ErrorResponse ends the program. Whatever else it does not expect is a ProtocolError
+    An ErrorResponse ends the program. What else it does not expect is a ProtocolError
     and closes the session: nobody could say whose rows come after it.
 
 Rules

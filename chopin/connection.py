@@ -611,7 +611,8 @@ class Connection(Observed):
         Args:
             typename: the type's name.
             schema: where it is.
-            codec_name: the built-in type whose codec is used, such as "int4".
+            codec_name: the built-in type whose codec is used, such as "int4", or a
+                codec for an extension's type, such as "pg_contrib.hstore".
             format: must fit that codec's; None takes it as it is.
 
         Example:

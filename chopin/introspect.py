@@ -30,7 +30,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from chopin._catalog import CatalogType
-from chopin._codecs import CodecMap, builtin_named
+from chopin._codecs import CodecMap, builtin_named, contrib_named
 from chopin.exceptions import InterfaceError, UnsupportedClientFeatureError
 from chopin.types import Type
 
@@ -243,12 +243,12 @@ def check_aliasable(found: CatalogType, name: str) -> None:
 
 
 def builtin_codec(name: str, format: Literal["text", "binary"] | None) -> Codec:
-    """The table's codec for `set_builtin_type_codec`.
+    """The codec of that name for `set_builtin_type_codec`.
 
     Raises:
         InterfaceError: there is none, or it has another format.
     """
-    codec = builtin_named(name)
+    codec = builtin_named(name) or contrib_named(name)
     if codec is None:
         raise InterfaceError(f"{name} is not a name of a built-in type with a codec")
     if format == "text" and codec.name in _TEXTUAL:
