@@ -19,7 +19,7 @@ KIND = "debug" if DEBUG else "release"
 CYTHON_DIR = f"build/cython-{sys.implementation.cache_tag}{sys.abiflags}-{KIND}"
 
 # C that a module is linked with, beside what Cython makes of it.
-EXTRA_SOURCES = {"chopin/_rows.pyx": ["chopin/_record.c"]}
+EXTRA_SOURCES = {"chopin/_records.pyx": ["chopin/_record.c"]}
 
 DIRECTIVES = {"language_level": 3}
 # Cython makes converters for function pointers in every module that sees one.

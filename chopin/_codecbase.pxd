@@ -15,6 +15,13 @@ ctypedef object (*decode_fn)(Codec codec, const unsigned char *data, Py_ssize_t 
 ctypedef int (*encode_fn)(Codec codec, WriteBuffer out, object value) except -1
 
 
+# Codec.lists: whether values of the type are lists, which matters in an array of it.
+cdef enum:
+    NO_LISTS = 0
+    LISTS_OF_SCALARS = 1         # multiranges
+    LISTS = 2                    # domains over arrays
+
+
 cdef class Codec:
     cdef readonly uint32_t oid
     cdef readonly str name
@@ -23,6 +30,9 @@ cdef class Codec:
     cdef readonly int format         # FORMAT_BINARY or FORMAT_TEXT, both directions
     cdef readonly bint atomic        # its values refer to nothing the GC must follow
     cdef readonly Codec element      # arrays: the element; ranges: the bound
+    cdef object detail               # what the family of the codec needs beside it
+    cdef int lists                   # NO_LISTS and following
+    cdef char delimiter              # between elements in the literal of an array of it
     cdef object py_decode            # custom codecs: Python callables
     cdef object py_encode
     cdef decode_fn decode

@@ -37,6 +37,10 @@ class ElementError(ValueError):
         return self.reason
 
 
+cdef enum:
+    BOX_OID = 603       # the one built-in type whose array literals are parted by ";"
+
+
 cdef class Codec:
     """How one PostgreSQL type travels: its name, format and two functions."""
 
@@ -58,6 +62,7 @@ cdef Codec new_codec(
     codec.kind = kind
     codec.format = format
     codec.atomic = atomic
+    codec.delimiter = c";" if oid == BOX_OID else c","
     codec.decode = decode
     codec.encode = encode
     return codec

@@ -4,15 +4,29 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from chopin._codecbase cimport Codec
+from chopin._codecs_composite cimport Scope
 
 
-cdef class CodecMap:
+cdef class CodecMap(Scope):
     cdef readonly CodecMap parent
+    cdef CodecMap root           # the outermost scope: a pool's, or a connection's
     cdef dict own                # oid -> Codec; replaced as a whole by every change
+    cdef dict facts              # of the root: oid -> CatalogType; replaced as well
+    cdef dict derived            # oid -> Codec made of the others
+    cdef uint64_t derived_at     # ... when the version was this
+    cdef bint has_records        # of the root: types of users were asked for
+    cdef set wanted              # of the root: types to ask the catalog for
     cdef dict fallbacks          # oid -> Codec in text format, for what nobody knows
     cdef uint64_t changes        # of this scope alone
 
     cdef Codec get(self, uint32_t oid)
     cdef Codec find(self, uint32_t oid)
+    cdef Codec derive(self, uint32_t oid, int depth)
+    cdef Codec refitted(self, Codec codec, int depth)
+    cdef Codec complete(self, Codec codec)
+    cdef Codec part(self, uint32_t oid, int depth)
+    cdef Codec build(self, fact, int depth)
+    cdef Codec build_over(self, fact, Codec under)
+    cdef Codec binary_codec(self, uint32_t oid)
     cdef uint64_t current_version(self) noexcept
     cdef int replace(self, dict changed, tuple removed) except -1

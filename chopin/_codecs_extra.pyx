@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""Codecs of numeric, inet, cidr, macaddr and point.
+"""Codecs of numeric, inet and cidr.
 
 Owns: the decode and encode functions of these types.
-Layer L2. Imports L0 and L1.
+Layer L2. Imports L0, L1 and `_codecs_scalar`.
 
 Rules
 - numeric is exact both ways and keeps its display scale: `1.50` stays
@@ -12,54 +12,30 @@ Rules
 - The user's decimal context is neither asked nor changed.
 """
 
-from cpython.float cimport PyFloat_AsDouble, PyFloat_Check, PyFloat_FromDouble
+from cpython.float cimport PyFloat_Check
 from cpython.long cimport PyLong_Check, PyLong_FromLongLong
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport (
-    PyTuple_Check,
-    PyTuple_GET_ITEM,
-    PyTuple_GET_SIZE,
-    PyTuple_SET_ITEM,
-)
-from cpython.unicode cimport PyUnicode_Check
 from libc.stdint cimport int64_t, uint16_t, uint64_t
 from libc.string cimport memcpy
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, bad_size, bad_value
+from chopin._codecs_scalar cimport plain_scalar
 from chopin._wire cimport (
-    bits_of_double,
-    double_of_bits,
     get_int16,
     get_uint16,
     get_uint32,
-    get_uint64,
     put_uint16,
     put_uint32,
-    put_uint64,
 )
 
 import decimal
 import ipaddress
 
-from chopin import types
-
-cdef extern from *:
-    """
-    static inline PyObject *chopin_new_tuple(PyObject *type, Py_ssize_t size) {
-        return ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, size);
-    }
-    """
-    object new_tuple "chopin_new_tuple"(object type, Py_ssize_t size)
-
 cdef extern from "Python.h":
     object PyObject_CallOneArg(object function, object argument)
     object PyObject_Str(object value)
-    bint PySequence_Check(object value)
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 greatest)
     void *PyUnicode_DATA(object text)
-    void PyObject_GC_UnTrack(PyObject *o)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
@@ -104,12 +80,9 @@ cdef object IPv6Network = ipaddress.IPv6Network
 cdef tuple INTERFACES = (IPv4Interface, IPv6Interface)
 cdef tuple NETWORKS = (IPv4Network, IPv6Network)
 
-cdef object Point = types.Point
-
 # "00" to "99", for two digits at a time
 cdef bytes PAIRS_OBJECT = b"".join(b"%02d" % i for i in range(100))
 cdef const char *PAIRS = PAIRS_OBJECT
-cdef const char *HEX = b"0123456789abcdef"
 
 
 cdef inline void write_group(char *to, unsigned int group) noexcept nogil:
@@ -392,7 +365,7 @@ cdef int encode_numeric(Codec codec, WriteBuffer out, object value) except -1:
         if not overflow:
             return put_small_int(out, number)
     if type(value) is not Decimal:
-        value = decimal_of(value)
+        value = decimal_of(plain_scalar(value))
         if type(value) is not Decimal:
             value = Decimal(value)
     shown = PyObject_Str(value)
@@ -506,98 +479,3 @@ cdef int encode_cidr(Codec codec, WriteBuffer out, object value) except -1:
     if not isinstance(value, NETWORKS):
         value = ipaddress.ip_network(value)
     return put_address(out, value.network_address, value.prefixlen, True)
-
-
-cdef object decode_macaddr(Codec codec, const unsigned char *data, Py_ssize_t size):
-    """6 bytes as a str, `08:00:2b:01:02:03`. Source: server's `macaddr_send`."""
-    cdef char *to
-    cdef int i
-    if size != 6:
-        return bad_size(codec, size, "6")
-    text = PyUnicode_New(17, 127)
-    to = <char *>PyUnicode_DATA(text)
-    for i in range(6):
-        to[3 * i] = HEX[data[i] >> 4]
-        to[3 * i + 1] = HEX[data[i] & 15]
-        if i < 5:
-            to[3 * i + 2] = c":"
-    return text
-
-
-# The spellings of a macaddr: separator, and by the number of parts the digits of each.
-cdef dict MACADDR_PARTS = {":": {6: 2, 2: 6}, "-": {6: 2, 2: 6, 3: 4}, ".": {3: 4}}
-
-
-cdef int encode_macaddr(Codec codec, WriteBuffer out, object value) except -1:
-    """6 bytes from a str in any spelling that the server reads.
-
-    Those are `08:00:2b:01:02:03` (leading zeros may be left out), `08-00-2b-01-02-03`,
-    `08002b:010203`, `08002b-010203`, `0800.2b01.0203`, `0800-2b01-0203` and
-    `08002b010203`. TypeError unless it is a str, ValueError for other spellings.
-    Source: PostgreSQL docs, "Network Address Types", macaddr; `macaddr_recv`.
-    """
-    if not PyUnicode_Check(value):
-        raise TypeError(f"expected str, got {type(value).__name__}")
-    parts = [value.strip()]
-    digits = 12
-    for separator, widths in MACADDR_PARTS.items():
-        if separator in value:
-            parts = value.strip().split(separator)
-            digits = widths.get(len(parts), 0)
-            break
-    joined = "".join([part.zfill(2) if part else "" for part in parts])
-    if (
-        len(joined) != 12
-        or any([len(part) > digits for part in parts])
-        or not all([c in "0123456789abcdefABCDEF" for c in joined])
-    ):
-        raise ValueError(
-            f"{value!r} is not a macaddr: write it as '08:00:2b:01:02:03'"
-        )
-    packed = bytes.fromhex(joined)
-    out.put_field(<const char *>packed, 6)
-    return 0
-
-
-cdef object decode_point(Codec codec, const unsigned char *data, Py_ssize_t size):
-    """Two float8, x and y, as `chopin.types.Point`.
-
-    The tuple is filled without its constructor; two floats end no cycle, so it is taken
-    off the garbage collector's list. Source: server function `point_send`.
-    """
-    if size != 16:
-        return bad_size(codec, size, "16")
-    x = PyFloat_FromDouble(double_of_bits(get_uint64(data)))
-    y = PyFloat_FromDouble(double_of_bits(get_uint64(data + 8)))
-    point = new_tuple(Point, 2)
-    PyObject_GC_UnTrack(<PyObject *>point)
-    Py_INCREF(x)
-    PyTuple_SET_ITEM(point, 0, x)
-    Py_INCREF(y)
-    PyTuple_SET_ITEM(point, 1, y)
-    return point
-
-
-cdef int encode_point(Codec codec, WriteBuffer out, object value) except -1:
-    """Two float8 from a `Point` or any sequence of two numbers.
-
-    TypeError for anything else, ValueError for another length. Source: server function
-    `point_recv`.
-    """
-    cdef double x, y
-    if PyTuple_Check(value) and PyTuple_GET_SIZE(value) == 2:
-        x = PyFloat_AsDouble(<object>PyTuple_GET_ITEM(value, 0))
-        y = PyFloat_AsDouble(<object>PyTuple_GET_ITEM(value, 1))
-    elif not PySequence_Check(value):
-        raise TypeError(f"a pair of numbers is required (got {type(value).__name__})")
-    elif len(value) != 2:
-        raise ValueError(f"a pair of numbers is required (got {len(value)} values)")
-    else:
-        x = PyFloat_AsDouble(value[0])
-        y = PyFloat_AsDouble(value[1])
-    out.reserve(20)
-    put_uint32(out.data + out.length, 16)
-    put_uint64(out.data + out.length + 4, bits_of_double(x))
-    put_uint64(out.data + out.length + 12, bits_of_double(y))
-    out.length += 20
-    return 0

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Codecs of arrays and ranges over other codecs. See _codecs_nested.pyx."""
+"""Codecs of arrays over other codecs. See _codecs_nested.pyx."""
 
 from libc.stdint cimport uint32_t
 
@@ -8,7 +8,6 @@ from chopin._codecbase cimport Codec
 
 # The format is the element's: text when its codec is.
 cdef Codec array_of(Codec element, uint32_t oid, str name)
-cdef Codec range_of(Codec bound, uint32_t oid, str name)
 
 cdef object decode_array(Codec codec, const unsigned char *data, Py_ssize_t size)
 cdef int encode_array(Codec codec, WriteBuffer out, object value) except -1
@@ -16,8 +15,5 @@ cdef int encode_array(Codec codec, WriteBuffer out, object value) except -1
 cdef object decode_array_text(Codec codec, const unsigned char *data, Py_ssize_t size)
 cdef int encode_array_text(Codec codec, WriteBuffer out, object value) except -1
 
-cdef object decode_range(Codec codec, const unsigned char *data, Py_ssize_t size)
-cdef int encode_range(Codec codec, WriteBuffer out, object value) except -1
-
-cdef object decode_range_text(Codec codec, const unsigned char *data, Py_ssize_t size)
-cdef int encode_range_text(Codec codec, WriteBuffer out, object value) except -1
+# The field in `scratch` between double quotes, as array and range literals have it.
+cdef int put_quoted(WriteBuffer out, WriteBuffer scratch) except -1

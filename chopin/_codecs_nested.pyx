@@ -1,8 +1,7 @@
 # cython: language_level=3, cdivision=True, boundscheck=False, wraparound=False
-"""Codecs of arrays and ranges, in binary form and, over a text codec, in text form.
+"""Codecs of arrays, in binary form and, over a text codec, in text form.
 
-Owns: `array_of` and `range_of`, which make the codec of an array or range type from
-the codec of its element or bound.
+Owns: `array_of`, which makes the codec of an array type from that of its element.
 Layer L2. Imports L0, L1 and `_codecbase`.
 
 Rules
@@ -13,12 +12,12 @@ Rules
   more than one dimension.
 - Encoding: any sized iterable is an array, but not str, bytes and mappings. Inside of
   one, lists and other sized iterables are dimensions; tuples, rows and mappings are
-  elements, since they are how a composite value or a range is written.
+  elements, since they are how a composite value or a range is written. Where the
+  elements are lists themselves (`Codec.lists`), their own dimension is not the array's.
 - Sequences are copied to a tuple before they are walked: an element's encoder may run
   Python code, and no code may change what is being walked.
 
-Source: PostgreSQL docs "Arrays", "Range Types"; arrayfuncs.c:array_send,
-rangetypes.c:range_send.
+Source: PostgreSQL docs "Arrays"; arrayfuncs.c:array_send.
 """
 
 from collections.abc import Mapping
@@ -33,15 +32,16 @@ from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint32_t
 from libc.string cimport memchr
 
 from chopin._buffers cimport WriteBuffer
-from chopin._codecbase cimport Codec, bad_size, bad_value, decode_fn, encode_fn
-from chopin._codecbase cimport new_codec
+from chopin._codecbase cimport (
+    LISTS, Codec, bad_size, bad_value, decode_fn, encode_fn, new_codec,
+)
 from chopin._wire cimport (
     FORMAT_BINARY, FORMAT_TEXT, Cursor, cursor_left, cursor_over, get_int32,
-    put_uint32, take_byte, take_bytes, take_int32, take_uint32,
+    put_uint32, take_byte, take_int32, take_uint32,
 )
 
 from chopin._codecbase import ElementError
-from chopin.types import BitString, Path, Range
+from chopin.types import BitString, Path
 
 cdef extern from *:
     """
@@ -53,14 +53,6 @@ cdef extern from *:
 
 cdef enum:
     MAX_DIMENSIONS = 6      # MAXDIM of the server
-    BOX_OID = 603           # the one type whose array literals part elements by ";"
-
-cdef enum:                  # flags of a range: RANGE_EMPTY and following
-    EMPTY = 0x01
-    LOWER_INC = 0x02
-    UPPER_INC = 0x04
-    LOWER_INF = 0x08
-    UPPER_INF = 0x10
 
 # Never a dimension although they have a length and an iterator.
 cdef tuple WHOLE = (str, bytes, bytearray, memoryview, tuple, BitString, Path)
@@ -79,21 +71,6 @@ cdef Codec array_of(Codec element, uint32_t oid, str name):
             oid, name, "array", FORMAT_BINARY, False, decode_array, encode_array
         )
     codec.element = element
-    return codec
-
-
-cdef Codec range_of(Codec bound, uint32_t oid, str name):
-    """The codec of the range type `oid` with bounds of `bound`."""
-    cdef Codec codec
-    if bound.format == FORMAT_TEXT:
-        codec = new_codec(
-            oid, name, "range", FORMAT_TEXT, False, decode_range_text, encode_range_text
-        )
-    else:
-        codec = new_codec(
-            oid, name, "range", FORMAT_BINARY, False, decode_range, encode_range
-        )
-    codec.element = bound
     return codec
 
 
@@ -192,8 +169,28 @@ cdef bint is_sized_iterable(object value) except -1:
     return hasattr(kind, "__iter__") and hasattr(kind, "__len__")
 
 
-cdef inline bint is_dimension(object item) except -1:
+cdef inline bint is_dimension(Codec element, object item) except -1:
     """Whether an item of an array is an array itself, not an element."""
+    if element.lists:
+        return holds_lists(element, item)
+    return is_list(item)
+
+
+cdef bint holds_lists(Codec element, object item) except -1:
+    """`is_dimension` where a list may be an element.
+
+    One of a multirange holds ranges: it is a dimension when it holds lists. Lists over
+    arrays (domains over array types) are all elements.
+    """
+    if element.lists == LISTS or not is_list(item):
+        return False
+    for first in item:
+        return is_list(first)
+    return False
+
+
+cdef inline bint is_list(object item) except -1:
+    """Whether an object is a list, or an iterable that is taken for one."""
     if PyList_CheckExact(item):
         return True
     if not has_iterator(item) or PyUnicode_Check(item) or PyTuple_Check(item):
@@ -219,7 +216,7 @@ cdef tuple outer_items(object value):
     return tuple(value)
 
 
-cdef Shape shape_of(tuple items) except *:
+cdef Shape shape_of(Codec element, tuple items) except *:
     """Dimensions and lengths, as the first items have them; ValueError past six."""
     cdef Shape shape
     shape.n_dims = 0
@@ -233,7 +230,7 @@ cdef Shape shape_of(tuple items) except *:
             raise ValueError(f"an array of {len(items)} elements is too large")
         shape.lengths[shape.n_dims] = <int32_t>len(items)
         shape.n_dims += 1
-        if not items or not is_dimension(items[0]):
+        if not items or not is_dimension(element, items[0]):
             return shape
         items = tuple(items[0])
 
@@ -252,7 +249,7 @@ cdef int encode_array(Codec codec, WriteBuffer out, object value) except -1:
     an element that its codec refuses, a sub-array of another length than the first.
     """
     cdef tuple items = outer_items(value)
-    cdef Shape shape = shape_of(items)
+    cdef Shape shape = shape_of(codec.element, items)
     cdef Py_ssize_t start = out.begin_field()
     cdef Py_ssize_t flags
     cdef int i
@@ -284,7 +281,7 @@ cdef int write_dimension(
     cdef bint is_last = depth + 1 == shape.n_dims
     cdef Codec element = codec.element
     cdef encode_fn encode = element.encode
-    cdef char delimiter = c";" if element.oid == BOX_OID else c","
+    cdef char delimiter = element.delimiter
     cdef Py_ssize_t i = 0
     cdef object item = None
     cdef tuple inner
@@ -295,7 +292,7 @@ cdef int write_dimension(
             item = <object>PyTuple_GET_ITEM(items, i)
             if scratch is not None and i:
                 out.put_byte(delimiter)
-            if is_dimension(item) == is_last:
+            if is_dimension(element, item) == is_last:
                 # a codec of the user's may take a list for one element
                 if not is_last or element.py_encode is None:
                     raise ValueError(RAGGED)
@@ -395,7 +392,7 @@ cdef inline unsigned char next_text(Cursor *c) noexcept:
 
 cdef list read_braces(Codec codec, Cursor *c, WriteBuffer scratch, int depth):
     """The list after an opening brace, and the closing one."""
-    cdef unsigned char delimiter = c";" if codec.element.oid == BOX_OID else c","
+    cdef unsigned char delimiter = codec.element.delimiter
     cdef unsigned char byte = next_text(c)
     cdef list result = []
     if depth > MAX_DIMENSIONS:
@@ -479,207 +476,11 @@ cdef int encode_array_text(Codec codec, WriteBuffer out, object value) except -1
     Source: PostgreSQL docs "Arrays", "Array Input and Output Syntax".
     """
     cdef tuple items = outer_items(value)
-    cdef Shape shape = shape_of(items)
+    cdef Shape shape = shape_of(codec.element, items)
     cdef Py_ssize_t start = out.begin_field()
     write_dimension(codec, out, WriteBuffer(), items, &shape, 0)
     if is_empty(&shape):
         out.length = start + 4
         out.put_raw(b"{}", 2)
-    out.end_field(start)
-    return 0
-
-
-# Ranges.
-
-cdef object decode_range(Codec codec, const unsigned char *data, Py_ssize_t size):
-    """uint8 flags (1 empty, 2 and 4 lower and upper inclusive, 8 and 16 infinite), then
-    each finite bound: int32 BE size and its bytes. A Range.
-
-    DataError: unknown flags, a bound past the end or NULL, bytes left over.
-    Source: PostgreSQL docs "Range Types"; rangetypes.c:range_send.
-    """
-    cdef Cursor c = cursor_over(data, size)
-    cdef unsigned char flags = take_byte(&c)
-    cdef object lower = None
-    cdef object upper = None
-    if c.failed:
-        bad_size(codec, size, "1 or more")
-    if flags > 0x1F:
-        bad_value(codec, f"its flags {flags:#04x} are unknown")
-    if not flags & (EMPTY | LOWER_INF):
-        lower = read_bound(codec, &c)
-    if not flags & (EMPTY | UPPER_INF):
-        upper = read_bound(codec, &c)
-    if c.at != c.end:
-        bad_value(codec, f"{cursor_left(&c)} bytes are left over")
-    return new_range(flags, lower, upper)
-
-
-cdef object read_bound(Codec codec, Cursor *c):
-    cdef int32_t size = take_int32(c)
-    cdef const unsigned char *data = take_bytes(c, size)
-    if c.failed:
-        bad_value(codec, "a bound is missing or out of range")
-    return codec.element.decode(codec.element, data, size)
-
-
-cdef object new_range(int flags, object lower, object upper):
-    if flags == LOWER_INC:
-        return Range(lower, upper)      # what the server makes of discrete ranges
-    if flags & EMPTY:
-        return Range(empty=True)
-    return Range(
-        lower, upper,
-        lower_inc=flags & LOWER_INC != 0, upper_inc=flags & UPPER_INC != 0,
-    )
-
-
-cdef tuple parts_of_range(object value):
-    """Flags, lower and upper bound of a range argument, see `encode_range`."""
-    cdef int flags = 0
-    if isinstance(value, Range):
-        if value.isempty:
-            return (EMPTY, None, None)
-        lower, upper = value.lower, value.upper
-        flags = (LOWER_INC if value.lower_inc else 0) | (
-            UPPER_INC if value.upper_inc else 0
-        )
-    elif not isinstance(value, (tuple, list)):
-        raise TypeError(
-            f"list, tuple or Range object expected (got type {type(value)})"
-        )
-    elif len(value) == 0:
-        return (EMPTY, None, None)
-    elif len(value) > 2:
-        raise ValueError(f"expected 0, 1 or 2 elements in range (got {len(value)})")
-    else:
-        lower, upper = value if len(value) == 2 else (value[0], None)
-        flags = LOWER_INC | UPPER_INC
-    if lower is None:
-        flags = flags & ~LOWER_INC | LOWER_INF
-    if upper is None:
-        flags = flags & ~UPPER_INC | UPPER_INF
-    return (flags, lower, upper)
-
-
-cdef int write_bound(
-    Codec bound, WriteBuffer out, object value, str path
-) except -1:
-    """Write a finite bound; ElementError with `path` when its codec refuses it."""
-    try:
-        bound.encode(bound, out, value)
-    except ElementError as error:
-        raise ElementError(path + error.path, error.value, error.reason) from error
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ElementError(path, value, str(error)) from error
-    return 0
-
-
-cdef int encode_range(Codec codec, WriteBuffer out, object value) except -1:
-    """The layout of `decode_range`, from a Range or a tuple or list.
-
-    ``(a, b)`` is inclusive at both ends, ``(a,)`` has no upper bound, ``()`` is empty,
-    None is no bound. TypeError, ValueError: anything else. ElementError: a bound.
-    Source: PostgreSQL docs "Range Types"; rangetypes.c:range_recv.
-    """
-    flags, lower, upper = parts_of_range(value)
-    cdef Py_ssize_t start = out.begin_field()
-    out.put_byte(flags)
-    if lower is not None:
-        write_bound(codec.element, out, lower, ".lower")
-    if upper is not None:
-        write_bound(codec.element, out, upper, ".upper")
-    out.end_field(start)
-    return 0
-
-
-cdef object decode_range_text(Codec codec, const unsigned char *data, Py_ssize_t size):
-    """A range literal: ``empty``, ``[a,b)``, ``("a,b",]``.
-
-    DataError: no range literal.
-    Source: PostgreSQL docs "Range Types", "Range Input/Output".
-    """
-    cdef Cursor c = cursor_over(data, size)
-    cdef WriteBuffer scratch
-    cdef unsigned char byte
-    cdef int flags = 0
-    if size == 5 and bytes(data[:5]).lower() == b"empty":
-        return Range(empty=True)
-    byte = take_byte(&c)
-    if byte == c"[":
-        flags |= LOWER_INC
-    elif byte != c"(":
-        bad_value(codec, "it does not begin with a bracket or parenthesis")
-    scratch = WriteBuffer()
-    lower = read_text_bound(codec, &c, scratch)
-    if take_byte(&c) != c",":
-        bad_value(codec, "the comma between its bounds is missing")
-    upper = read_text_bound(codec, &c, scratch)
-    byte = take_byte(&c)
-    if byte == c"]":
-        flags |= UPPER_INC
-    elif byte != c")":
-        bad_value(codec, "it does not end with a bracket or parenthesis")
-    if c.at != c.end:
-        bad_value(codec, f"{cursor_left(&c)} bytes are left over")
-    return new_range(flags, lower, upper)
-
-
-cdef object read_text_bound(Codec codec, Cursor *c, WriteBuffer scratch):
-    """The bound up to a comma, bracket or parenthesis; None when there is nothing.
-
-    Quotes may begin and end within it; a quote inside of quotes is written twice, and
-    a backslash escapes what follows.
-    """
-    cdef const unsigned char *start = c.at
-    cdef bint is_quoted = False
-    scratch.length = 0
-    while c.at < c.end:
-        if not is_quoted and memchr(b",()[]", c.at[0], 5) is not NULL:
-            break
-        if c.at[0] == c"\\":
-            c.at += 1
-            if c.at == c.end:
-                break
-            scratch.put_byte(c.at[0])
-        elif c.at[0] != c'"':
-            scratch.put_byte(c.at[0])
-        elif is_quoted and c.end - c.at > 1 and c.at[1] == c'"':
-            c.at += 1
-            scratch.put_byte(c'"')
-        else:
-            is_quoted = not is_quoted
-        c.at += 1
-    if c.at == c.end:
-        bad_value(codec, "a quote or the end of a bound is missing")
-    if c.at == start:
-        return None
-    return codec.element.decode(
-        codec.element, <unsigned char *>scratch.data, scratch.length
-    )
-
-
-cdef int encode_range_text(Codec codec, WriteBuffer out, object value) except -1:
-    """A range literal with quoted bounds, from what `encode_range` takes.
-
-    Source: PostgreSQL docs "Range Types", "Range Input/Output".
-    """
-    cdef int flags
-    cdef WriteBuffer scratch = WriteBuffer()
-    cdef Py_ssize_t start = out.begin_field()
-    flags, lower, upper = parts_of_range(value)
-    if flags & EMPTY:
-        out.put_raw(b"empty", 5)
-    else:
-        out.put_byte(c"[" if flags & LOWER_INC else c"(")
-        if lower is not None:
-            write_bound(codec.element, scratch, lower, ".lower")
-            put_quoted(out, scratch)
-        out.put_byte(c",")
-        if upper is not None:
-            scratch.length = 0
-            write_bound(codec.element, scratch, upper, ".upper")
-            put_quoted(out, scratch)
-        out.put_byte(c"]" if flags & UPPER_INC else c")")
     out.end_field(start)
     return 0

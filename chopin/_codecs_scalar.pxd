@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Booleans, numbers of fixed size, text, bytes, uuid, JSON. See _codecs_scalar.pyx."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec
@@ -40,3 +40,24 @@ cdef int encode_void(Codec codec, WriteBuffer out, object value) except -1
 cdef int64_t integer_of(
     object value, int64_t low, int64_t high, str what
 ) except? -1
+
+# An integer of 0 to 2**64 - 1; OverflowError outside of that.
+cdef uint64_t uint64_of(object value) except? 0
+
+# The nearest float of 32 bits; ValueError when a finite number is too large.
+cdef float single_of(double number) except? -1
+
+# The nearest double of a real number; TypeError when it is none.
+cdef double double_of(object value) except? -1
+
+# The Python scalar of a scalar of numpy; any other value as it is.
+cdef object plain_scalar(object value)
+
+
+cdef inline int nibble_of(Py_UCS4 c) noexcept nogil:
+    """The value of a hexadecimal digit, -1 for another character."""
+    if u"0" <= c <= u"9":
+        return <int>c - c"0"
+    if u"a" <= c <= u"f" or u"A" <= c <= u"F":
+        return (<int>c | 0x20) - c"a" + 10
+    return -1

@@ -52,6 +52,7 @@ from libc.string cimport memcpy
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, bad_size, bad_value
+from chopin._instances cimport new_object, set_slot, untrack
 from chopin._wire cimport (
     bits_of_double,
     bits_of_float,
@@ -66,6 +67,7 @@ from chopin._wire cimport (
     put_uint64,
 )
 
+import sys
 import uuid
 
 cdef extern from *:
@@ -92,13 +94,6 @@ cdef extern from *:
         return _PyLong_AsByteArray((PyLongObject *)n, p, 16, 0, 0);
     #endif
     }
-    /* Store into a slot of an object, as object.__setattr__ does after its look-up. */
-    static inline int chopin_set_slot(PyObject *slot, PyObject *o, PyObject *value) {
-        return Py_TYPE(slot)->tp_descr_set(slot, o, value);
-    }
-    static inline PyObject *chopin_new_object(PyObject *type) {
-        return ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
-    }
     /* Lets the exception that a function above has set take its course. */
     static inline PyObject *chopin_raise(void) {
         return NULL;
@@ -107,15 +102,12 @@ cdef extern from *:
     object raise_current_error "chopin_raise"()
     object int_of_16 "chopin_int_of_16"(const unsigned char *p)
     int put_int_as_16 "chopin_16_of_int"(object n, unsigned char *p) except -1
-    int set_slot "chopin_set_slot"(object slot, object o, object value) except -1
-    object new_object "chopin_new_object"(object type)
 
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 greatest)
     void *PyUnicode_DATA(object text)
     object PyLong_FromLong(long value)
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
-    void PyObject_GC_UnTrack(PyObject *o)
     PyObject *decode_utf8_or_null "PyUnicode_DecodeUTF8"(
         const char *data, Py_ssize_t size, const char *errors
     )
@@ -130,6 +122,21 @@ cdef object UUID_IS_SAFE = uuid.UUID.__dict__["is_safe"]
 cdef object UUID_SAFETY_UNKNOWN = uuid.SafeUUID.unknown
 
 
+cdef dict MODULES = sys.modules
+
+
+cdef object plain_scalar(object value):
+    """The bool, int, float or str of a scalar of numpy; any other value as it is.
+
+    numpy's own conversions would do, but for complex numbers, which lose a part by
+    them. numpy is never imported here: without it, there are no values of it.
+    """
+    numpy = MODULES.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return value.item()
+    return value
+
+
 cdef object decode_bool(Codec codec, const unsigned char *data, Py_ssize_t size):
     """One byte, 0 or 1. Source: server function `boolsend`."""
     if size != 1:
@@ -140,11 +147,13 @@ cdef object decode_bool(Codec codec, const unsigned char *data, Py_ssize_t size)
 
 
 cdef int encode_bool(Codec codec, WriteBuffer out, object value) except -1:
-    """One byte, 0 or 1; TypeError for anything but a bool.
+    """One byte, 0 or 1; TypeError for anything but a bool, numpy's included.
 
     Integers are refused: `1` for true is mostly a mistake in the order of arguments.
     Source: server function `boolrecv`.
     """
+    if value is not True and value is not False:
+        value = plain_scalar(value)
     if value is not True and value is not False:
         raise TypeError(f"a boolean is required (got type {type(value).__name__})")
     out.put_int32(1)
@@ -157,6 +166,9 @@ cdef object whole_number(object value):
 
     `__index__` and `__int__` are taken; a real number must be whole.
     """
+    value = plain_scalar(value)
+    if PyLong_Check(value):
+        return value
     if isinstance(value, (str, bytes, bytearray)) or not (
         hasattr(value, "__index__") or hasattr(value, "__int__")
     ):
@@ -254,18 +266,35 @@ cdef object decode_uint8(Codec codec, const unsigned char *data, Py_ssize_t size
     return PyLong_FromUnsignedLongLong(get_uint64(data))
 
 
-cdef int encode_uint8(Codec codec, WriteBuffer out, object value) except -1:
-    """uint64 BE; OverflowError outside of its range. Source: `xid8recv`."""
-    cdef unsigned long long number
+cdef uint64_t uint64_of(object value) except? 0:
+    """An integer of 0 to 2**64 - 1; OverflowError outside of that."""
     if not PyLong_Check(value):
         value = whole_number(value)
     try:
-        number = PyLong_AsUnsignedLongLong(value)
+        return PyLong_AsUnsignedLongLong(value)
     except OverflowError:
         raise OverflowError("value out of uint64 range") from None
+
+
+cdef int encode_uint8(Codec codec, WriteBuffer out, object value) except -1:
+    """uint64 BE; OverflowError outside of its range. Source: `xid8recv`."""
+    cdef uint64_t number = uint64_of(value)
     out.put_int32(8)
     out.put_int64(<int64_t>number)
     return 0
+
+
+cdef double double_of(object value) except? -1:
+    """The nearest double of a number.
+
+    TypeError when it is none or not a real one, OverflowError for an int that is too
+    large.
+    """
+    if PyFloat_CheckExact(value):
+        return PyFloat_AS_DOUBLE(value)
+    if not PyLong_Check(value):
+        value = plain_scalar(value)
+    return PyFloat_AsDouble(value)
 
 
 cdef object decode_float4(Codec codec, const unsigned char *data, Py_ssize_t size):
@@ -275,16 +304,21 @@ cdef object decode_float4(Codec codec, const unsigned char *data, Py_ssize_t siz
     return PyFloat_FromDouble(float_of_bits(get_uint32(data)))
 
 
+cdef float single_of(double number) except? -1:
+    """The nearest float of 32 bits; ValueError when a finite number is too large."""
+    cdef float single = <float>number
+    if not isfinite(single) and isfinite(number):
+        raise ValueError("value out of float32 range")
+    return single
+
+
 cdef int encode_float4(Codec codec, WriteBuffer out, object value) except -1:
     """IEEE 754 single BE, rounded to the nearest (what is too small becomes 0).
 
     NaN and the infinities travel; ValueError when a finite number is too large;
     TypeError when it is no number. Source: server function `float4recv`.
     """
-    cdef double number = PyFloat_AsDouble(value)
-    cdef float single = <float>number
-    if not isfinite(single) and isfinite(number):
-        raise ValueError("value out of float32 range")
+    cdef float single = single_of(double_of(value))
     out.put_int32(4)
     out.put_int32(<int>bits_of_float(single))
     return 0
@@ -303,11 +337,7 @@ cdef int encode_float8(Codec codec, WriteBuffer out, object value) except -1:
     TypeError when it is no number, OverflowError for an int that is too large.
     Source: server function `float8recv`.
     """
-    cdef double number
-    if PyFloat_CheckExact(value):
-        number = PyFloat_AS_DOUBLE(value)
-    else:
-        number = PyFloat_AsDouble(value)
+    cdef double number = double_of(value)
     out.reserve(12)
     put_uint32(out.data + out.length, 8)
     put_uint64(out.data + out.length + 4, bits_of_double(number))
@@ -428,7 +458,7 @@ cdef object decode_uuid(Codec codec, const unsigned char *data, Py_ssize_t size)
     if size != 16:
         return bad_size(codec, size, "16")
     result = new_object(UUID)
-    PyObject_GC_UnTrack(<PyObject *>result)
+    untrack(result)
     set_slot(UUID_INT, result, int_of_16(data))
     set_slot(UUID_IS_SAFE, result, UUID_SAFETY_UNKNOWN)
     return result
@@ -448,11 +478,8 @@ cdef int put_uuid_digits(unsigned char *to, str text) except -1:
     for c in text:
         if c == u"-":
             continue
-        if u"0" <= c <= u"9":
-            nibble = <int>c - c"0"
-        elif u"a" <= c <= u"f" or u"A" <= c <= u"F":
-            nibble = (<int>c | 0x20) - c"a" + 10
-        else:
+        nibble = nibble_of(c)
+        if nibble < 0:
             raise ValueError(f"invalid UUID {text!r}: unexpected character {c!r}")
         if digits < 32:
             to[digits >> 1] = <unsigned char>(

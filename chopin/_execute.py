@@ -41,7 +41,7 @@ from chopin.exceptions import InvalidCachedStatementError, PostgresError
 if TYPE_CHECKING:
     from chopin._ops import QueryOp
     from chopin._protocol import Op, Session
-    from chopin._rows import Record
+    from chopin._rows import Description, Record
 
 _ATTEMPTS = 3
 
@@ -82,6 +82,8 @@ class Turn:
             await self._ticket
             session.gate.enter()
             await unblocked(session)
+            if session.codecs.wants:
+                await _learn_again(session)
         except BaseException:
             session.gate.leave(self._ticket)
             raise
@@ -146,6 +148,9 @@ async def _send_now(
             return op
         description = session.descriptions.get(sql)
         if description is not None and not description.parameter_oids:
+            if introspect.unknown_types(session.codecs, description):
+                await _learn_types(session, description)
+                continue
             name = _statements.statement_name(sql)
             statement = Statement(session, sql, name, description)
             return start_parse_and_execute(
@@ -167,17 +172,42 @@ async def _describe(session: Session, sql: str) -> None:
         await unblocked(session)
         return  # no names from now on
     await unblocked(session)
-    await _learn_types(session, statement)
+    await _learn_types(session, statement.description)
 
 
-async def _learn_types(session: Session, statement: Statement) -> None:
+async def _learn_types(session: Session, description: Description) -> None:
     """Ask the catalog for the types of a statement that have no codec yet."""
-    unknown = introspect.unknown_types(session.codecs, statement.description)
-    while unknown:
-        op = await _send_now(session, introspect.BY_OID, (unknown,), ROWS)
-        rows = await op
-        await unblocked(session)
-        unknown = introspect.learn(session.codecs, rows, unknown)
+    codecs = session.codecs
+    unknown = introspect.unknown_types(codecs, description)
+    if unknown:
+        await _learn(session, introspect.BY_OID, unknown)
+    if introspect.has_records(description) and codecs.first_record():
+        await _learn(session, introspect.OF_USERS)
+
+
+async def _learn(session: Session, sql: str, asked: list[int] | None = None) -> None:
+    """Take in what a query of the catalog says, for who has the turn."""
+    args = () if asked is None else (asked,)
+    op = await _send_now(session, sql, args, ROWS)
+    types = introspect.found(await op)
+    await unblocked(session)
+    session.codecs.learn([*types, *introspect.missing(types, asked or ())])
+
+
+async def _learn_again(session: Session) -> None:
+    """Ask for types that may have been altered, or were met inside of a record.
+
+    In a failed transaction nothing can be asked: somebody does it later.
+    """
+    if session.transaction_status == "E":
+        return
+    wanted = session.codecs.take_wanted()
+    try:
+        await _learn(session, introspect.BY_OID, wanted)
+    except BaseException as error:
+        session.codecs.want(wanted)
+        if not isinstance(error, PostgresError):
+            raise
 
 
 async def prepare(session: Session, sql: str, name: bytes) -> Statement:
@@ -185,7 +215,7 @@ async def prepare(session: Session, sql: str, name: bytes) -> Statement:
     async with Turn(session):
         statement: Statement = await start_prepare(session, sql, name, False)
         await unblocked(session)
-        await _learn_types(session, statement)
+        await _learn_types(session, statement.description)
     return statement
 
 
@@ -209,6 +239,7 @@ async def cached_statement(session: Session, sql: str) -> Statement:
         description = session.descriptions.get(sql)
         is_named = _statements.is_admitted(session, sql) and not session.pooled
         if description is not None and not is_named:
+            await _learn_types(session, description)
             return Statement(session, sql, b"", description)
         await _describe(session, sql)
 

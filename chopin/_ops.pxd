@@ -21,6 +21,7 @@ cdef class RowsOp(Op):
     cdef Py_ssize_t n_rows
 
     cdef int take_rows(self, ReadBuffer inp) except -1
+    cdef int spoil(self, error) except -1
 
 
 cdef class QueryOp(RowsOp):

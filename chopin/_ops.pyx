@@ -30,7 +30,7 @@ from chopin._protocol cimport (
     Session,
     Statement,
 )
-from chopin._rows cimport Description, RowPlan, parse_description
+from chopin._rows cimport Column, Description, RowPlan, parse_description
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
     MSG_COPY_DATA,
@@ -52,6 +52,7 @@ from chopin._wire cimport (
 from chopin import _effects, _statements
 from chopin.exceptions import (
     InvalidCachedStatementError,
+    OutdatedSchemaCacheError,
     ProtocolError,
 )
 
@@ -92,9 +93,16 @@ cdef class RowsOp(Op):
             except ProtocolError:
                 raise
             except Exception as error:
-                self.bad = error
+                self.spoil(error)
         while inp.next_frame(MSG_DATA_ROW, &body) >= 0:
             self.n_rows += 1
+        return 0
+
+    cdef int spoil(self, error) except -1:
+        """Keep the error of a value; a type that was altered is asked for again."""
+        self.bad = error
+        if isinstance(error, OutdatedSchemaCacheError):
+            self.session.codecs.outdated()
         return 0
 
 
@@ -129,7 +137,7 @@ cdef class QueryOp(RowsOp):
             except ProtocolError:
                 raise
             except Exception as error:
-                self.bad = error
+                self.spoil(error)
         return self.take_rows(inp)
 
     cdef int on_step(
@@ -245,7 +253,7 @@ def start_query(
         column: position of the value for VALUE.
         timeout: seconds from now, or None.
     """
-    if session.gate.blocked or session.gate.line:
+    if session.gate.blocked or session.gate.line or session.codecs.root.wanted:
         session.check_open()
         return None
     if timeout is not None:
@@ -288,9 +296,20 @@ cdef Statement unnamed_statement(Session session, query):
         session.pooled
         or query in session.in_first_flight
         or not _statements.is_admitted(session, query)
-    ):
+    ) and knows_types(session, <Description>description):
         return Statement(session, query, b"", <Description>description)
     return None
+
+
+cdef bint knows_types(Session session, Description description) except -1:
+    """Whether there are codecs for all types of a statement."""
+    for oid in description.parameter_oids:
+        if oid and session.codecs.find(oid) is None:
+            return False
+    for column in description.columns:
+        if session.codecs.find((<Column>column).type_oid) is None:
+            return False
+    return True
 
 
 def start_execute(

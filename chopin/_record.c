@@ -2,7 +2,7 @@
  *
  * Owns: the type `Record` that users get, and `RecordNames`, what the rows of a statement
  * share. In C because Cython has no variable-sized extension types.
- * Layer L2. Compiled into _rows.
+ * Layer L2. Compiled into _records.
  *
  * Rules
  * - One allocation a row: the values lie inside of it, the names are a shared pointer.

@@ -1,6 +1,6 @@
 /* Record: one row, laid out like a tuple, with its column names beside it.
  *
- * Layer L2. Used by _rows.pyx only; see _record.c for the rules.
+ * Layer L2. Used by _records.pyx and its callers; see _record.c for the rules.
  */
 #ifndef CHOPIN_RECORD_H
 #define CHOPIN_RECORD_H

@@ -2,7 +2,7 @@
 """Plans: how the parameters and the rows of one statement travel.
 
 Owns: `Description` (what the server said of a statement), `RowPlan` and `ParamPlan`
-(which function handles which value), and through _record.c the type `Record`.
+(which function handles which value). `Record` is found here.
 Layer L2. Imports L0 - L2.
 
 Rules
@@ -18,12 +18,13 @@ Rules
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject, PyTypeObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int32_t, uint32_t
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec
 from chopin._codecs cimport CodecMap
+from chopin._records cimport SET_RECORD_ITEM, new_names, new_record, record_track
 from chopin._wire cimport (
     FORMAT_BINARY,
     Cursor,
@@ -37,23 +38,15 @@ from chopin._wire cimport (
 )
 
 from chopin._codecbase import ElementError
+from chopin._records import Record
 from chopin.exceptions import DataError, InterfaceError, ProtocolError
-
-cdef extern from "_record.h":
-    int record_setup(object restore) except -1
-    object record_names_new(tuple names)
-    object record_new(PyTypeObject *type, object names, Py_ssize_t size)
-    void record_track(object record)
-    PyTypeObject Record_Type
 
 cdef extern from *:
     """
-    #define SET_RECORD_ITEM(record, i, value) (RECORD_ITEM(record, i) = (value))
     /* Hand on the exception that a C call has set: Cython sees NULL and propagates. */
     static inline PyObject *chopin_propagate(void) { return NULL; }
     static inline PyObject *chopin_none(void) { return Py_NewRef(Py_None); }
     """
-    void SET_RECORD_ITEM(object record, Py_ssize_t i, PyObject *value)
     object propagate "chopin_propagate"()
     PyObject *new_none "chopin_none"()
 
@@ -66,24 +59,6 @@ cdef int REPR_LENGTH = 40  # of a refused argument; longer ones are cut
 
 
 # -- Record --------------------------------------------------------------------------
-
-
-def restore_record(cls, tuple names, tuple values):
-    """Make a row again from what pickle kept of it."""
-    cdef Py_ssize_t i
-    if len(names) != len(values):
-        raise ValueError("a record needs as many values as names")
-    record = record_new(<PyTypeObject *>cls, record_names_new(names), len(values))
-    for i in range(len(values)):
-        value = values[i]
-        Py_INCREF(value)
-        SET_RECORD_ITEM(record, i, <PyObject *>value)
-    record_track(record)
-    return record
-
-
-record_setup(restore_record)
-Record = <object>(<PyObject *>&Record_Type)
 
 
 def check_record_class(cls):
@@ -187,7 +162,7 @@ cdef class RowPlan:
         cdef Codec codec
         self.record_class = record_class
         self.keys = tuple([(<Column>column).name for column in description.columns])
-        self.names = record_names_new(self.keys)
+        self.names = new_names(self.keys)
         self.codecs = tuple(
             [codecs.get((<Column>column).type_oid) for column in description.columns]
         )
@@ -225,7 +200,7 @@ cdef class RowPlan:
         if size < 2 or get_uint16(data) != self.size:
             raise self.wrong_count(data, size)
         data += 2
-        record = record_new(<PyTypeObject *>self.record_class, self.names, self.size)
+        record = new_record(<PyTypeObject *>self.record_class, self.names, self.size)
         for i in range(self.size):
             if end - data < 4:
                 raise field_outside(i)
@@ -350,10 +325,23 @@ cdef class ParamPlan:
                 codec = <Codec>self.codecs[i]
                 try:
                     codec.encode(codec, out, arg)
+                except InterfaceError as error:
+                    where = place(i + 1, "", element)
+                    raise error.with_msg(
+                        f"query argument {where}: {error.args[0]}"
+                    ) from None
                 except Exception as error:
                     raise refused(codec, arg, i + 1, element, error) from error
             i += 1
         return 0
+
+
+cdef str place(int number, str path, Py_ssize_t element):
+    """Where an argument is: ``$1``, ``$1[0] in element #3 of executemany() ...``."""
+    where = f"${number}{path}"
+    if element >= 0:
+        where += f" in element #{element} of executemany() sequence"
+    return where
 
 
 cdef object refused(Codec codec, object arg, int number, Py_ssize_t element, error):
@@ -367,11 +355,9 @@ cdef object refused(Codec codec, object arg, int number, Py_ssize_t element, err
         text = object.__repr__(arg)  # an int of 5,000 digits, or a __repr__ that fails
     if len(text) > REPR_LENGTH:
         text = text[:REPR_LENGTH] + "..."
-    where = f"${number}{path}"
-    if element >= 0:
-        where += f" in element #{element} of executemany() sequence"
     return argument_error(
-        f"invalid input for query argument {where}: {text} ({error})"
+        f"invalid input for query argument {place(number, path, element)}: {text} "
+        f"({error})"
     )
 
 

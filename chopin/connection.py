@@ -566,15 +566,16 @@ class Connection(Observed):
             decoder: takes str, bytes or a tuple; returns the Python value.
             format: what the two exchange: the type's text, its binary form, or for
                 date, time, timetz, timestamp, timestamptz and interval a tuple of
-                numbers.
+                numbers, for composite types one of their attributes.
 
         Example:
             >>> await conn.set_type_codec("json", schema="pg_catalog",
             ...     encoder=json.dumps, decoder=json.loads)
         """
         self._session.ensure_open()
-        found = await introspect.find_type(self._catalog, typename, schema)
-        introspect.check_customizable(found, typename)
+        find = introspect.find_type
+        found = await find(self._catalog, self._session.codecs, typename, schema)
+        introspect.check_customizable(found, typename, format)
         self._session.codecs.register(
             found.oid,
             found.name,
@@ -593,14 +594,9 @@ class Connection(Observed):
             >>> await conn.reset_type_codec("json", schema="pg_catalog")
         """
         self._session.ensure_open()
-        found = await introspect.find_type(self._catalog, typename, schema)
-        codecs = self._session.codecs
-        codecs.unregister(found.oid)
-        if not codecs.known(found.oid):
-            asked = [found.oid]
-            introspect.learn(
-                codecs, await self._catalog(introspect.BY_OID, (asked,)), asked
-            )
+        find = introspect.find_type
+        found = await find(self._catalog, self._session.codecs, typename, schema)
+        self._session.codecs.unregister(found.oid)
 
     async def set_builtin_type_codec(
         self,
@@ -615,14 +611,17 @@ class Connection(Observed):
         Args:
             typename: the type's name.
             schema: where it is.
-            codec_name: the built-in type whose codec is used, such as "int4".
+            codec_name: the built-in type whose codec is used, such as "int4", or a
+                codec for an extension's type, such as "pg_contrib.hstore".
             format: must fit that codec's; None takes it as it is.
 
         Example:
             >>> await conn.set_builtin_type_codec("my_id", codec_name="int8")
         """
         self._session.ensure_open()
-        found = await introspect.find_type(self._catalog, typename, schema)
+        find = introspect.find_type
+        found = await find(self._catalog, self._session.codecs, typename, schema)
+        introspect.check_aliasable(found, typename)
         self._session.codecs.register_alias(
             found.oid,
             found.name,
@@ -635,6 +634,7 @@ class Connection(Observed):
     async def reload_schema_state(self) -> None:
         """Forget what is known of statements and types; they are looked up again."""
         _statements.forget_all(self._session)
+        self._session.codecs.outdated()
 
     # -- the server --------------------------------------------------------------------
 

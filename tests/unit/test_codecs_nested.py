@@ -593,10 +593,10 @@ def test_decoder_cannot_see_half_a_list() -> None:
     assert (seen, value[:2], gc.is_tracked(value)) == ([], [b"x", None], True)
 
 
-def c_function(name: str) -> Callable[[object, int, str], Any]:
-    """A function that `_codecs_nested` shows to compiled modules only."""
+def c_function(module: str, name: str) -> Callable[[object, int, str], Any]:
+    """A function that a module shows to compiled modules only."""
     capsule = ctypes.py_object(
-        importlib.import_module("chopin._codecs_nested").__pyx_capi__[name]
+        importlib.import_module(f"chopin.{module}").__pyx_capi__[name]
     )
     api = ctypes.pythonapi
     api.PyCapsule_GetName.restype = ctypes.c_char_p
@@ -613,7 +613,8 @@ def c_function(name: str) -> Callable[[object, int, str], Any]:
 @pytest.fixture(scope="module")
 def text_range() -> Any:
     """The codec of a range type whose bounds are in text format."""
-    return c_function("range_of")(CodecMap().lookup(790), NEW, "moneyrange")
+    range_of = c_function("_codecs_range", "range_of")
+    return range_of(CodecMap().lookup(790), NEW, "moneyrange")
 
 
 def test_codecs_say_what_they_are(text_range: Any) -> None:

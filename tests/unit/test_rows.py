@@ -6,7 +6,8 @@ import struct
 import pytest
 
 from chopin._ops import ROW, ROWS, VALUE, start_execute, start_prepare, start_query
-from chopin._rows import Record, check_record_class, restore_record
+from chopin._records import restore_record
+from chopin._rows import Record, check_record_class
 from chopin.exceptions import DataError, InterfaceError
 from tests.support import backend as b
 from tests.support.fakes import OPEN, READY, open_session

@@ -1,0 +1,10 @@
+# cython: language_level=3
+"""Codecs of functions of the user's, and copies of codecs. See _codecs_custom.pyx."""
+
+from libc.stdint cimport uint32_t
+
+from chopin._codecbase cimport Codec
+
+cdef Codec custom_codec(Codec known, uint32_t oid, str name, str kind, str format)
+cdef Codec renamed(Codec codec, uint32_t oid, str name, str schema, str kind)
+cdef Codec unknown_codec(uint32_t oid)
