@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ REFUSED = [
     (NUMERIC, "complex64", 5, TypeError, "conversion from complex to Decimal"),
     (TEXT, "int64", 5, TypeError, "expected str, got int64"),
     (DATE, "datetime64", "2020-01-01", TypeError, "datetime64"),
-    (INTERVAL, "timedelta64", 5, TypeError, "timedelta64"),
+    (INTERVAL, "timedelta64", timedelta(days=5), TypeError, "timedelta64"),
 ]
 
 
