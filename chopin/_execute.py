@@ -146,21 +146,29 @@ async def _send_now(
         op = start_cached(session, sql, args, want, column, record_class)
         if op is not None:
             return op
+        name = _statements.statement_name(sql)
         description = session.descriptions.get(sql)
-        if description is not None and not description.parameter_oids:
-            if introspect.unknown_types(session.codecs, description):
-                await _learn_types(session, description)
-                continue
-            name = _statements.statement_name(sql)
+        if description is None or description.parameter_oids:
+            description = await _describe(session, sql)
+            op = start_cached(session, sql, args, want, column, record_class)
+            if op is not None:
+                return op
+            name = b""
+        elif introspect.unknown_types(session.codecs, description):
+            await _learn_types(session, description)
+            continue
+        if description is not None:
             statement = Statement(session, sql, name, description)
             return start_parse_and_execute(
                 session, statement, args, want, column, record_class
             )
-        await _describe(session, sql)
 
 
-async def _describe(session: Session, sql: str) -> None:
-    """Have the server describe the text, under a name where it is to be cached."""
+async def _describe(session: Session, sql: str) -> Description | None:
+    """Have the server describe the text, under a name where it is to be cached.
+
+    Returns None if that has failed for a reason that is removed now.
+    """
     keep = _statements.is_admitted(session, sql) and not session.pooled
     name = _statements.statement_name(sql) if keep else b""
     op = start_prepare(session, sql, name, keep)
@@ -170,9 +178,11 @@ async def _describe(session: Session, sql: str) -> None:
         if error.sqlstate != _STATEMENT_EXISTS or not heal(session, sql, op, error):
             raise
         await unblocked(session)
-        return  # no names from now on
+        return None  # no names from now on
     await unblocked(session)
-    await _learn_types(session, statement.description)
+    description: Description = statement.description
+    await _learn_types(session, description)
+    return description
 
 
 async def _learn_types(session: Session, description: Description) -> None:
@@ -236,12 +246,13 @@ async def cached_statement(session: Session, sql: str) -> Statement:
             statement = session.statements.get(sql)
             if statement is not None:
                 return statement
-        description = session.descriptions.get(sql)
         is_named = _statements.is_admitted(session, sql) and not session.pooled
+        description = session.descriptions.get(sql) if session.pooled else None
+        if description is None:
+            description = await _describe(session, sql)
         if description is not None and not is_named:
             await _learn_types(session, description)
             return Statement(session, sql, b"", description)
-        await _describe(session, sql)
 
 
 def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> bool:

@@ -286,8 +286,9 @@ def start_cached(
 cdef Statement unnamed_statement(Session session, query):
     """The unnamed statement, for a described text that is not to have a name.
 
-    That is so behind a pooler, where names cannot be relied on; for texts that are not
-    admitted to the cache; and while the Parse of the named one is on its way.
+    That is so behind a pooler, where names cannot be relied on; while the Parse of the
+    named one is on its way; and for texts without parameters that are not admitted to
+    the cache. Those that have some are described each time: see _execute.
     """
     description = session.descriptions.get(query)
     if description is None:
@@ -295,7 +296,10 @@ cdef Statement unnamed_statement(Session session, query):
     if (
         session.pooled
         or query in session.in_first_flight
-        or not _statements.is_admitted(session, query)
+        or not (
+            (<Description>description).parameter_oids
+            or _statements.is_admitted(session, query)
+        )
     ) and knows_types(session, <Description>description):
         return Statement(session, query, b"", <Description>description)
     return None

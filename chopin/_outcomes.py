@@ -37,7 +37,8 @@ _leaves_block = re.compile(r"\b(?:commit|end|prepare|rollback|abort)\b", re.I).s
 
 # a statement that can commit by itself, comments ahead of it skipped
 _acts = re.compile(
-    r"(?:^|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:call|do)\b", re.IGNORECASE | re.DOTALL
+    r"(?:^|;)(?:\s|--[^\r\n]*[\r\n]|/\*.*?\*/)*(?:call|do)\b",
+    re.IGNORECASE | re.DOTALL,
 ).search
 
 
@@ -77,7 +78,7 @@ def outcomes(lost: Iterable[Lost], status: str) -> Iterator[Outcome]:
         if not op.is_sent:
             yield "not_sent"
         elif (
-            (op.is_refused and not (may_commit(sql) and not in_block))
+            (op.is_refused and not may_commit(sql, in_block))
             or effects(sql) & READS
             or (in_block and (stays or _rolls_back(sql)))
         ):
@@ -88,23 +89,26 @@ def outcomes(lost: Iterable[Lost], status: str) -> Iterator[Outcome]:
             in_block = False
 
 
-def may_commit(sql: str) -> bool:
-    """Whether a text that fails may have committed something before."""
+def may_commit(sql: str, in_block: bool) -> bool:
+    """Whether a text that fails may have committed something before.
+
+    Args:
+        sql: the text.
+        in_block: whether it began in a transaction block, where CALL and DO cannot.
+    """
     is_script = ";" in sql.rstrip().rstrip(";")
-    return bool(_acts(sql) or (is_script and _leaves_block(sql)))
+    return bool((is_script and _leaves_block(sql)) or (not in_block and _acts(sql)))
 
 
-def tell_outcome(
-    error: PostgresError, sql: str, riders: tuple[str, ...] | None
-) -> None:
-    """Say of an error outside of a block that what came before it may be committed.
+def tell_outcome(error: PostgresError, sql: str, in_block: bool) -> None:
+    """Say of an error that what came before it in the text may be committed.
 
     Args:
         error: of the server.
         sql: the text that failed.
-        riders: what went ahead of it in its group.
+        in_block: whether it began in a transaction block.
     """
-    if not riders and error.outcome == "rolled_back" and may_commit(sql):
+    if error.outcome == "rolled_back" and may_commit(sql, in_block):
         error.outcome = "unknown"
 
 

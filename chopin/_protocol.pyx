@@ -4,8 +4,7 @@
 Owns: `Session` (framing, transaction status, parameters, statements, what is in
 flight), `Op` (one operation) and `Statement`.
 Layer L3. Imports L0 - L2. Knows no event loop: `loop` (only `call_soon`), `clock` and
-`write` are handed in, what must be done outside is asked for through the `on_*`
-methods.
+`write` are handed in, what must be done outside is asked for by `on_*` methods.
 
 Theory of operation
     An operation is a group of messages that ends with one Sync. The session keeps the
@@ -420,11 +419,12 @@ cdef class Session:
         if getattr(error, "severity_en", None) in ("FATAL", "PANIC"):
             self.last_fatal = error
         if self.head is not None:
-            if self.head.sql is not None and self.txn == TXN_IDLE:
-                _outcomes.tell_outcome(error, self.head.sql, self.head.riders)
+            if self.head.sql is not None:
+                in_block = self.txn != TXN_IDLE or self.head.riders
+                _outcomes.tell_outcome(error, self.head.sql, in_block)
             self.head.on_error(error)
         elif self.last_fatal is None:
-            # nothing was asked, so nobody can be told; what follows cannot be trusted
+            # nobody can be told, and what follows cannot be trusted
             raise ProtocolError(f"ErrorResponse while nothing was asked: {error}")
         return 0
 
@@ -506,7 +506,7 @@ cdef class Session:
         op.sql = self.last_sql = sql
         if leaves_state:
             self.dirty = True
-            self.made_temporary = self.made_temporary or "temp" in sql.lower()
+            self.made_temporary |= _statements.makes_tables(sql)
         return 0
 
     cdef int submit(self, Op op) except -1:
@@ -725,7 +725,7 @@ cdef class Session:
         cdef Op op = self.head
         if self.state == CLOSED:
             return
-        reason = self.last_fatal if self.last_fatal is not None else error
+        reason = self.last_fatal or error
         while op is not None:
             ops.append(op)
             op = op.next

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,22 @@ DESCRIPTIONS = 1000
 
 _numbers = itertools.count(1)
 _process = os.urandom(4).hex()
+
+
+# texts that leave state behind, but no temporary table
+_leaves_no_table = re.compile(
+    r"""\s* (?:
+        (?: set | reset | listen | unlisten | begin | start | declare ) \b [^;]*
+      | select \s+ (?:pg_catalog\s*\.\s*)? (?: set_config | pg_(?:try_)?advisory_\w+ )
+        \s* \( [^();]* \) (?: \s+ as \s+ \w+ )?
+    ) ;? \s*""",
+    re.IGNORECASE | re.VERBOSE,
+).fullmatch
+
+
+def makes_tables(sql: str) -> bool:
+    """Whether a text that leaves state behind may make a temporary table."""
+    return _leaves_no_table(sql) is None
 
 
 def statement_name(sql: str) -> bytes:

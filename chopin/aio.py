@@ -236,7 +236,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
     def _sweep_later(self) -> None:
         """Drop statements that go unused for `max_cached_statement_lifetime`."""
         lifetime = self.config.max_cached_statement_lifetime
-        if lifetime and self.statement_cache_size:
+        if lifetime:
             self._sweep_timer = self.loop.call_later(lifetime, self._sweep)
 
     def _sweep(self) -> None:

@@ -329,7 +329,10 @@ async def every_suspension(name, when, connect, observer, marks, second=None):
 @pytest.mark.parametrize("name", ALL)
 async def test_at_every_await(name, when, connect, observer, marks, tidy):
     """Wherever an operation is cancelled, nothing is left in between."""
-    suspensions = await every_suspension(name, when, connect, observer, marks)
+    for _ in range(5):
+        suspensions = await every_suspension(name, when, connect, observer, marks)
+        if suspensions > 1:
+            break  # else the answer was quicker than the cancellation
     if name == "reset":
         # of the block that was begun by hand, and forgotten
         assert all("active transaction" in e["message"] for e in tidy.loop_errors)

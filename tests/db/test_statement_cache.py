@@ -1,5 +1,7 @@
 """Statements behind fetch and execute: kept, evicted, healed; what they cost."""
 
+from datetime import datetime
+
 import pytest
 
 import chopin
@@ -178,13 +180,32 @@ async def test_no_cache(connect):
     assert await statement.fetchval(6) == 6
 
 
-async def test_no_cache_is_one_round_trip(connect, tcp_dsn):
-    """Without a cache a known statement still costs one round trip."""
+@pytest.mark.parametrize(
+    ("sql", "args", "count"), [("SELECT 2", (), 1), ("SELECT $1::int", (2,), 2)]
+)
+async def test_round_trips_without_a_cache(connect, tcp_dsn, sql, args, count):
+    """A known statement costs one round trip, and one more if it has parameters.
+
+    Their types may have changed since it was described.
+    """
     async with recorded(connect, tcp_dsn, statement_cache_size=0) as (conn, wire):
-        await conn.fetchval("SELECT $1::int", 1)
+        await conn.fetchval(sql, *args)
         wire.clear()
-        assert await conn.fetchval("SELECT $1::int", 2) == 2
-        assert len(wire.round_trips) == 1
+        assert await conn.fetchval(sql, *args) == 2
+        assert len(wire.round_trips) == count
+
+
+async def test_types_are_fresh_without_a_cache(connect, observer):
+    """Nothing of a value is lost when somebody else has altered a column."""
+    observer.execute("DROP TABLE IF EXISTS fresh; CREATE TABLE fresh (day date)")
+    insert = "INSERT INTO fresh VALUES ($1) RETURNING day"
+    noon = datetime(2020, 1, 1, 12, 30)
+    conn = await connect(statement_cache_size=0)
+    assert await conn.fetchval(insert, noon) == noon.date()
+    observer.execute("ALTER TABLE fresh ALTER day TYPE timestamp")
+    assert await conn.fetchval(insert, noon) == noon
+    await conn.executemany(insert, [(noon,)])
+    observer.execute("DROP TABLE fresh")
 
 
 async def test_long_statements_are_not_kept(connect):

@@ -2,23 +2,65 @@
 
 import pytest
 
-from chopin._outcomes import Lost, connection_lost, dropped, outcomes, timed_out
+from chopin._outcomes import (
+    Lost,
+    connection_lost,
+    dropped,
+    may_commit,
+    outcomes,
+    tell_outcome,
+    timed_out,
+)
 from chopin.exceptions import (
     AdminShutdownError,
     ConnectionDoesNotExistError,
     InterfaceError,
     InvalidPasswordError,
+    SerializationError,
     TooManyConnectionsError,
 )
 from chopin.retry import kind_of, outcome_of
 
 READ = "SELECT a FROM t WHERE b = $1"
 WRITE = "UPDATE t SET a = 1"
+CALL = "CALL p($1)"
 IDLE, IN_BLOCK, FAILED = "I", "T", "E"
 UNKNOWN, UNDONE, UNSENT = "unknown", "rolled_back", "not_sent"
 # The texts of which only the transaction's own end can tell more.
 ENDS = ["COMMIT", "commit;", "END", "end work", "COMMIT AND CHAIN", "/**/ Commit"]
 ABORTS = ["ROLLBACK", "rollback;", "ABORT", " Abort work", "ROLLBACK AND CHAIN"]
+# What may commit before it fails: by itself, but not in a block; as one of several.
+# And what cannot.
+ACTS = [
+    CALL,
+    "call p()",
+    " \n\tDo $$BEGIN COMMIT; END$$",
+    "-- a comment\nCALL p()",
+    "/* a\ncomment */ -- and\n /**/DO 'BEGIN END'",
+    "SELECT 1; CALL p()",
+    "-- a comment\rCALL p()",
+]
+# in a block, where this one is taken for a script that ends it
+HARMLESS_IN_BLOCK = [sql for sql in ACTS if "COMMIT" not in sql]
+SCRIPTS = [
+    "INSERT INTO t VALUES (1); COMMIT; SELECT 1",
+    "INSERT INTO t VALUES (1); END; SELECT 1",
+    "BEGIN; INSERT INTO t VALUES (1); commit and chain; SELECT 1",
+    "PREPARE TRANSACTION 'x'; SELECT 1",
+    "ROLLBACK; INSERT INTO t VALUES (1)",
+]
+OTHERS = [
+    READ,
+    WRITE,
+    "COMMIT",
+    "COMMIT;",
+    "INSERT INTO t VALUES (1); SELECT 1",
+    "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
+    "INSERT INTO t SELECT call FROM calls",
+    "SELECT docall()",
+    "UPDATE t SET a = 'the end'",
+    "",
+]
 
 
 def sent(sql, *, begins=False, is_refused=False):
@@ -90,6 +132,19 @@ def test_refused(sql, status):
     assert told(sent(sql, is_refused=True), status=status) == [UNDONE]
 
 
+@pytest.mark.parametrize("sql", ACTS + SCRIPTS)
+def test_refused_behind_its_own_commit(sql):
+    """What commits by itself may have done so before the FATAL error."""
+    assert told(sent(sql, is_refused=True)) == [UNKNOWN]
+
+
+@pytest.mark.parametrize("sql", HARMLESS_IN_BLOCK)
+def test_refused_in_a_block(sql):
+    """But in a block the server does not let it."""
+    assert told(sent(sql, is_refused=True), status=IN_BLOCK) == [UNDONE]
+    assert told(sent(sql, begins=True, is_refused=True)) == [UNDONE]
+
+
 def test_none():
     """Nothing was in flight."""
     assert told() == told(status=IN_BLOCK) == []
@@ -125,6 +180,45 @@ def test_refused_end():
     """A COMMIT that was refused has ended the block all the same."""
     lost = [sent("COMMIT", is_refused=True), sent(WRITE)]
     assert told(*lost, status=IN_BLOCK) == [UNDONE, UNKNOWN]
+
+
+# Failed
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [(sql, True) for sql in ACTS + SCRIPTS] + [(sql, False) for sql in OTHERS],
+)
+def test_failed(sql, expected):
+    """A script with a commit in it, CALL and DO may have done something."""
+    assert may_commit(sql, False) is expected
+    error = SerializationError("again")
+    tell_outcome(error, sql, False)
+    assert outcome_of(error) == (UNKNOWN if expected else UNDONE)
+
+
+@pytest.mark.parametrize("sql", HARMLESS_IN_BLOCK)
+def test_failed_in_a_block(sql):
+    """CALL and DO cannot commit in a block."""
+    error = SerializationError("again")
+    tell_outcome(error, sql, True)
+    assert outcome_of(error) == UNDONE
+
+
+@pytest.mark.parametrize("sql", SCRIPTS)
+def test_script_that_ends_its_block(sql):
+    """What came before the end may be committed, in a block as well."""
+    error = SerializationError("again")
+    tell_outcome(error, sql, True)
+    assert outcome_of(error) == UNKNOWN
+
+
+def test_failed_without_a_doubt():
+    """What is known otherwise stays."""
+    error = SerializationError("again")
+    error.outcome = UNSENT
+    tell_outcome(error, CALL, False)
+    assert outcome_of(error) == UNSENT
 
 
 # The error

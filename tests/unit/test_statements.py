@@ -165,3 +165,25 @@ def test_prepared_again_under_the_same_name_is_not_closed():
     prepared(session, "SELECT 1", name=b"one")
     assert session.closes == []
     assert session.statements["SELECT 1"].name == b"one"
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SET search_path TO a, b", False),
+        ("reset all;", False),
+        ("LISTEN x", False),
+        ("SELECT set_config('a.b', $1, false)", False),
+        ("select pg_catalog.pg_advisory_lock($1) AS got", False),
+        ("SELECT pg_try_advisory_lock(1, 2);", False),
+        ("CREATE TEMP TABLE t (a int)", True),
+        ("SELECT mine($1)", True),
+        ("CALL p()", True),
+        ("SET a.b TO 1; SELECT mine()", True),
+        ("SELECT set_config('a.b', mine(), false)", True),
+        ("SELECT pg_advisory_lock(mine(1))", True),
+    ],
+)
+def test_what_may_make_temporary_tables(sql, expected):
+    """Whatever leaves state behind and is not known to make none."""
+    assert _statements.makes_tables(sql) is expected
