@@ -23,7 +23,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chopin import _statements
 from chopin._execute import unblocked
@@ -42,9 +42,6 @@ from chopin.exceptions import (
     PoolTimeoutError,
 )
 from chopin.retry import kind_of
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("chopin.pool")
 
