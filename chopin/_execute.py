@@ -35,6 +35,7 @@ from chopin._ops import (
     start_parse_and_execute,
     start_prepare,
 )
+from chopin._outcomes import may_commit
 from chopin._protocol import Statement
 from chopin.exceptions import InvalidCachedStatementError, PostgresError
 
@@ -175,7 +176,9 @@ async def _describe(session: Session, sql: str) -> Description | None:
     try:
         statement = await op
     except PostgresError as error:
-        if error.sqlstate != _STATEMENT_EXISTS or not heal(session, sql, op, error):
+        if error.sqlstate not in (_STATEMENT_EXISTS, _CANCELED):
+            raise
+        if not heal(session, sql, op, error):
             raise
         await unblocked(session)
         return None  # no names from now on
@@ -281,8 +284,9 @@ def _invalidate(
         return (
             op is not None
             and op.bystander
-            and not op.completed
             and _is_plain(sql) is not None
+            # a part of a script may have run, and is undone with the rest of it
+            and not (op.completed and may_commit(sql, False))
         )
     if code in (_NO_STATEMENT, _STATEMENT_EXISTS):
         session.pooled = True

@@ -1,0 +1,51 @@
+"""What is done again when a cancel request has hit what it was not meant for."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from chopin._execute import heal
+from chopin.exceptions import QueryCanceledError
+
+
+def is_healed(sql, *, is_bystander=True, has_run=False, status="I"):
+    """Whether a text is run again whose operation got the error of a cancel request."""
+    op = SimpleNamespace(bystander=is_bystander, completed=has_run, riders=())
+    session = SimpleNamespace(transaction_status=status, riders=[])
+    return heal(session, sql, op, QueryCanceledError("canceling statement"))
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1", "INSERT INTO t VALUES (1)"])
+def test_statement(sql):
+    """The error has undone it."""
+    assert is_healed(sql)
+
+
+def test_script_that_was_half_done():
+    """It is undone as a whole."""
+    assert is_healed("SELECT 1; INSERT INTO t VALUES (1)", has_run=True)
+
+
+@pytest.mark.parametrize(
+    "sql", ["INSERT INTO t VALUES (1); COMMIT; SELECT 1", "SELECT 1; CALL p()"]
+)
+def test_script_that_may_have_committed(sql):
+    """Nobody knows how far it came."""
+    assert not is_healed(sql, has_run=True)
+
+
+@pytest.mark.parametrize("sql", ["CALL p()", "DO 'BEGIN END'"])
+def test_what_commits_by_itself(sql):
+    """It may have done so before the request came."""
+    assert not is_healed(sql)
+
+
+@pytest.mark.parametrize("status", ["T", "E"])
+def test_in_a_block(status):
+    """The error has undone more than the statement."""
+    assert not is_healed("SELECT 1", status=status)
+
+
+def test_request_that_was_meant_for_it():
+    """Somebody has cancelled it himself."""
+    assert not is_healed("SELECT 1", is_bystander=False)
