@@ -17,7 +17,7 @@ Rules
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import NamedTuple, Protocol
 
@@ -192,14 +192,9 @@ class Budget:
 
     def is_wanted(self, spender: Spender) -> bool:
         """Whether a connection less of `spender` would be of use to others."""
-        now = monotonic()
         with _lock:
             return any(
-                budget.used > budget.max_size
-                or any(
-                    other is not spender and now - asked <= _HUNGER
-                    for other, (_, asked) in budget._hungry.items()
-                )
+                budget.used > budget.max_size or any(budget._waiting_beside(spender))
                 for budget in self._chain()
             )
 
@@ -232,12 +227,17 @@ class Budget:
             count, hungry = budget._spenders.get, budget._hungry
             since, _ = hungry.get(spender, (now, now))
             mine = count(spender, 0), since
-            for other, (since, asked) in hungry.items():
-                if other is spender or now - asked > _HUNGER:
-                    continue
+            for other, since in budget._waiting_beside(spender):
                 if not is_needed or (count(other, 0), since) < mine:
                     return budget
         return None
+
+    def _waiting_beside(self, spender: Spender) -> Iterator[tuple[Spender, float]]:
+        """Others that have asked here lately, and since when they have."""
+        now = monotonic()
+        for other, (since, asked) in self._hungry.items():
+            if other is not spender and now - asked <= _HUNGER:
+                yield other, since
 
     def _full(self) -> Budget | None:
         for budget in self._chain():
