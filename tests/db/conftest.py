@@ -20,6 +20,7 @@ import pytest
 import uvloop
 
 from chopin.testing import DEFAULT_HBA, TemporaryServer, find_servers
+from tests.support.pools import pool_factory
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 PASSWORDS = {
@@ -164,6 +165,13 @@ async def connect(dsn):
         with contextlib.suppress(Exception):
             await connection.close(timeout=5)
         connection.terminate()
+
+
+@pytest.fixture
+async def create(dsn):
+    """A factory of pools; see `pool_factory`."""
+    async with pool_factory(dsn) as make:
+        yield make
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from tests.support.pools import (
     borrowed,
     eventually,
     patience,
-    pool_factory,
     turns,
 )
 
@@ -34,13 +33,6 @@ CLOSED = "^pool is closed$"
 
 class Oops(Exception):
     """The user's own."""
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 # Arguments.

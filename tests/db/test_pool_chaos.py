@@ -42,13 +42,6 @@ USER, PASSWORD = "changing", "first"
 numbers = itertools.count(1)
 
 
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools on the shared server; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
-
-
 @pytest.fixture(scope="module")
 def mortal():
     """A server that may be killed."""

@@ -14,7 +14,7 @@ import pytest
 
 import chopin
 from tests.support.backends import Gate, until
-from tests.support.pools import PID, assert_serves, patience, pool_factory, turns
+from tests.support.pools import PID, assert_serves, patience, turns
 
 RELEASED = "connection has been released back to the pool"
 UNDERLYING = "the underlying connection has been released back to the pool"
@@ -22,13 +22,6 @@ NOT_GRANTED = (
     "SELECT count(*) FROM pg_locks"
     " WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
 )
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from tests.support.pools import (
     borrowed,
     eventually,
     patience,
-    pool_factory,
     turns,
 )
 
@@ -33,13 +32,6 @@ OURS = {"loop", "connection_class", "record_class"}
 
 class Oops(Exception):
     """The user's own."""
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 class Hook:

@@ -22,7 +22,6 @@ from tests.support.pools import (
     borrowed,
     eventually,
     patience,
-    pool_factory,
     turns,
 )
 from tests.support.poolwatch import assert_recovered, looked, sessions, until_rides
@@ -36,13 +35,6 @@ COUNTERS = (
     *("opened", "closed", "acquired", "rides", "waits", "timeouts"),
     *("connect_failures", "resets", "validations_failed", "leaks"),
 )
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 @contextlib.asynccontextmanager

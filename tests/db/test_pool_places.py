@@ -22,7 +22,6 @@ from tests.support.pools import (
     borrowed,
     eventually,
     patience,
-    pool_factory,
     turns,
 )
 from tests.support.poolwatch import OtherLoop, until_rides
@@ -37,13 +36,6 @@ TINY = 1e-9
 
 class Oops(Exception):
     """What goes wrong in a user's code."""
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 @pytest.fixture

@@ -21,19 +21,11 @@ from tests.support.pools import (
     borrowed,
     eventually,
     patience,
-    pool_factory,
 )
 
 SHORT = 0.02
 CLOSED = "^pool is closed$"
 numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 # Single queries.

@@ -11,7 +11,7 @@ import pytest
 
 import chopin
 from tests.support.backends import Gate, until
-from tests.support.pools import PID, assert_serves, patience, pool_factory, turns
+from tests.support.pools import PID, assert_serves, patience, turns
 
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
 MEMORY = "SHOW work_mem"
@@ -37,13 +37,6 @@ class Never(chopin.Connection):
     def get_reset_query(self):
         """No SQL."""
         return ""
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 import chopin
 from tests.support.backends import until
-from tests.support.pools import PATIENCE_S, borrowed, patience, pool_factory, turns
+from tests.support.pools import PATIENCE_S, borrowed, patience, turns
 from tests.support.poolwatch import assert_recovered, looked, sessions, until_rides
 from tests.support.proxy import recorded
 
@@ -23,13 +23,6 @@ DEEP = 1000
 LONG_S = 0.02  # longer than anybody may join those who wait
 
 numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from tests.support.pools import (
     assert_serves,
     borrowed,
     patience,
-    pool_factory,
     turns,
 )
 
@@ -66,13 +65,6 @@ class Thorough(chopin.Connection):
     def get_reset_query(self):
         """SQL."""
         return "DISCARD ALL"
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from tests.support.pools import (
     assert_serves,
     borrowed,
     patience,
-    pool_factory,
     turns,
 )
 
@@ -29,13 +28,6 @@ CLOSED = "^pool is closed$"
 
 class Oops(Exception):
     """The user's own."""
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 # Opening.

@@ -12,7 +12,6 @@ import random
 import pytest
 
 import chopin
-from tests.support.pools import pool_factory
 from tests.support.poolwatch import assert_recovered, looked, sessions, until_rides
 
 CALLS = 10_000
@@ -23,13 +22,6 @@ MAX_SIZE = 6
 PATIENCE_S = 20
 
 numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def create(dsn):
-    """A factory of pools; see `pool_factory`."""
-    async with pool_factory(dsn) as make:
-        yield make
 
 
 @pytest.fixture(autouse=True)
