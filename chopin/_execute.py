@@ -147,7 +147,6 @@ async def _send_now(
         op = start_cached(session, sql, args, want, column, record_class)
         if op is not None:
             return op
-        name = _statements.statement_name(sql)
         description = session.descriptions.get(sql)
         if description is None or description.parameter_oids:
             description = await _describe(session, sql)
@@ -158,6 +157,8 @@ async def _send_now(
         elif introspect.unknown_types(session.codecs, description):
             await _learn_types(session, description)
             continue
+        else:
+            name = _statements.statement_name(sql)
         if description is not None:
             statement = Statement(session, sql, name, description)
             return start_parse_and_execute(
@@ -181,7 +182,7 @@ async def _describe(session: Session, sql: str) -> Description | None:
         if not heal(session, sql, op, error):
             raise
         await unblocked(session)
-        return None  # no names from now on
+        return None
     await unblocked(session)
     description: Description = statement.description
     await _learn_types(session, description)
