@@ -1,8 +1,8 @@
 """The connection that users hold.
 
 Owns: `connect` and `Connection`: asyncpg's methods over one session.
-Layer L5. Imports everything below, and the concepts beside it (transaction, cursor,
-prepared_stmt), which do not import it back.
+Layer L5. Imports everything below, and the concepts beside it (many, customizing,
+transaction, cursor, prepared_stmt), which do not import it back.
 
 Rules
 - A method that sends a cached statement is one coroutine with one await: `start_query`
@@ -18,20 +18,18 @@ import asyncio
 import contextlib
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal, NoReturn, Unpack
 
 from chopin import _statements, introspect
 from chopin._execute import (
     HEALABLE,
     Turn,
-    cached_statement,
     heal,
     prepare,
     run_query,
     unblocked,
 )
-from chopin._many import ManyOp, start_many
 from chopin._observers import (
     ConnectionParameters,
     LoggedQuery,
@@ -50,20 +48,21 @@ from chopin._ops import (
     start_script,
     start_simple,
 )
-from chopin._protocol import Statement
 from chopin._rows import Record, check_record_class
 from chopin._settings import ConnectionSettings, parse_server_version
 from chopin.aio import WireProtocol
 from chopin.config import ConnectOptions, parse_config
 from chopin.connect import connect_session
 from chopin.cursor import CursorFactory
+from chopin.customizing import Customized
 from chopin.exceptions import InterfaceError, PostgresError
+from chopin.many import ManyTimes
 from chopin.prepared_stmt import PreparedStatement
 from chopin.transaction import Isolation, Transaction
 from chopin.types import ServerVersion
 
 
-class Connection(Observed):
+class Connection(Observed, ManyTimes, Customized):
     """A connection to a PostgreSQL server. Made by `connect`, never by calling it.
 
     Calls from several tasks are pipelined: they are sent as they come and answered in
@@ -256,55 +255,6 @@ class Connection(Observed):
         except PostgresError as error:
             return await self._retry(error, op, STATUS, 0, query, args, timeout)
 
-    async def executemany(
-        self,
-        command: str,
-        args: Iterable[Sequence[Any]],
-        *,
-        timeout: float | None = None,
-    ) -> None:
-        """Run a statement once for each sequence of arguments: all of them or none.
-
-        Args:
-            command: one SQL statement.
-            args: an iterable of sequences; it is consumed while it is sent.
-            timeout: seconds for everything.
-
-        Raises:
-            DataError: an argument does not fit; the message names the element.
-
-        Example:
-            >>> await conn.executemany(
-            ...     "INSERT INTO t VALUES ($1, $2)", [(1, 2), (3, 4)])
-        """
-        await self._many(command, args, timeout, False, None)
-
-    async def fetchmany(
-        self,
-        query: str,
-        args: Iterable[Sequence[Any]],
-        *,
-        timeout: float | None = None,
-        record_class: type[Record] | None = None,
-    ) -> list[Record]:
-        """Run a query once for each sequence of arguments and return all their rows.
-
-        Arguments and errors are those of `executemany`.
-
-        Example:
-            >>> rows = await conn.fetchmany(
-            ...     "INSERT INTO t VALUES ($1) RETURNING id", [(1,), (2,)])
-        """
-        rows = await self._many(
-            command=query,
-            args=args,
-            timeout=timeout,
-            want_rows=True,
-            record_class=record_class,
-        )
-        assert rows is not None
-        return rows
-
     async def _run(
         self,
         want: int,
@@ -343,70 +293,12 @@ class Connection(Observed):
                 del error  # its traceback holds this frame
         return await self._run(want, column, query, args, timeout, None)
 
-    async def _catalog(self, query: str, args: tuple[Any, ...]) -> list[Any]:
-        """Run a query of our own."""
-        rows: list[Any] = await run_query(self._session, query, args, ROWS)
-        return rows
-
     async def _simple(self, query: str) -> str:
         """Send SQL as text, in its turn."""
         async with Turn(self._session):
             op = start_simple(self._session, query)
         status: str = await op
         return status
-
-    async def _many(
-        self,
-        command: str,
-        args: Iterable[Sequence[Any]],
-        timeout: float | None,
-        want_rows: bool,
-        record_class: type[Record] | None,
-        statement: Statement | None = None,
-    ) -> list[Record] | None:
-        """Execute-many, with a statement of the user's or the cached one."""
-        if record_class is not None:
-            check_record_class(record_class)
-        async with self._limited(command, args, timeout):
-            while True:
-                op = await self._send_many(
-                    command, args, want_rows, record_class, statement
-                )
-                try:
-                    rows: list[Record] | None = await op
-                except PostgresError as error:
-                    # an iterator is used up; a sequence can be sent again
-                    if statement is not None or not isinstance(args, (list, tuple)):
-                        raise
-                    if not heal(self._session, command, op, error):
-                        raise
-                else:
-                    return rows
-
-    async def _send_many(
-        self,
-        command: str,
-        args: Iterable[Sequence[Any]],
-        want_rows: bool,
-        record_class: type[Record] | None,
-        held: Statement | None,
-    ) -> ManyOp:
-        """Write all of an execute-many group, in its turn."""
-        session = self._session
-        async with Turn(session):
-            statement = held or await cached_statement(session, command)
-            op = start_many(session, statement, want_rows, record_class)
-            rows = iter(args)
-            try:
-                while op.feed(rows):
-                    # let replies in, and wait while the server does not read
-                    await asyncio.sleep(0)
-                    await session.gate.wait_writable()
-            except BaseException:
-                op.give_up()
-                raise
-            op.finish()
-        return op
 
     @contextlib.asynccontextmanager
     async def _limited(
@@ -545,96 +437,6 @@ class Connection(Observed):
         if session.transaction_status in ("T", "E"):
             return True
         return bool(session.riders)
-
-    # -- types -------------------------------------------------------------------------
-
-    async def set_type_codec(
-        self,
-        typename: str,
-        *,
-        schema: str = "public",
-        encoder: Callable[[Any], Any],
-        decoder: Callable[[Any], Any],
-        format: Literal["text", "binary", "tuple"] = "text",
-    ) -> None:
-        """Have values of a type made and read by functions of yours.
-
-        Args:
-            typename: the type's name; built-in ones are in schema "pg_catalog".
-            schema: where it is.
-            encoder: takes the Python value; returns str, bytes or a tuple, by `format`.
-            decoder: takes str, bytes or a tuple; returns the Python value.
-            format: what the two exchange: the type's text, its binary form, or for
-                date, time, timetz, timestamp, timestamptz and interval a tuple of
-                numbers, for composite types one of their attributes.
-
-        Example:
-            >>> await conn.set_type_codec("json", schema="pg_catalog",
-            ...     encoder=json.dumps, decoder=json.loads)
-        """
-        self._session.ensure_open()
-        find = introspect.find_type
-        found = await find(self._catalog, self._session.codecs, typename, schema)
-        introspect.check_customizable(found, typename, format)
-        self._session.codecs.register(
-            found.oid,
-            found.name,
-            found.schema,
-            found.word,
-            encoder=encoder,
-            decoder=decoder,
-            format=format,
-            array_oid=found.array_oid,
-        )
-
-    async def reset_type_codec(self, typename: str, *, schema: str = "public") -> None:
-        """Undo `set_type_codec` and `set_builtin_type_codec` for a type.
-
-        Example:
-            >>> await conn.reset_type_codec("json", schema="pg_catalog")
-        """
-        self._session.ensure_open()
-        find = introspect.find_type
-        found = await find(self._catalog, self._session.codecs, typename, schema)
-        self._session.codecs.unregister(found.oid)
-
-    async def set_builtin_type_codec(
-        self,
-        typename: str,
-        *,
-        schema: str = "public",
-        codec_name: str,
-        format: Literal["text", "binary"] | None = None,
-    ) -> None:
-        """Have values of a scalar type treated like those of a built-in one.
-
-        Args:
-            typename: the type's name.
-            schema: where it is.
-            codec_name: the built-in type whose codec is used, such as "int4", or a
-                codec for an extension's type, such as "pg_contrib.hstore".
-            format: must fit that codec's; None takes it as it is.
-
-        Example:
-            >>> await conn.set_builtin_type_codec("my_id", codec_name="int8")
-        """
-        self._session.ensure_open()
-        find = introspect.find_type
-        found = await find(self._catalog, self._session.codecs, typename, schema)
-        introspect.check_aliasable(found, typename)
-        self._session.codecs.register_alias(
-            found.oid,
-            found.name,
-            found.schema,
-            introspect.builtin_codec(codec_name, format),
-            found.word,
-            found.array_oid,
-        )
-
-    async def reload_schema_state(self) -> None:
-        """Forget what is known of statements and types; they are looked up again."""
-        _statements.forget_all(self._session)
-        self._session.codecs.outdated()
 
     # -- the server --------------------------------------------------------------------
 

@@ -37,12 +37,12 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack
 
-from chopin._lease import Holder, PoolAcquireContext, lease_of
+from chopin._lease import PoolAcquireContext, lease_of
 from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query, start_script
 from chopin._poolclosing import begin_closing, wait_drained, warn_when_slow
+from chopin._pooloperations import Operated
 from chopin._poolpart import PoolPart
 from chopin._poolsettings import PoolOptions, PoolSettings
-from chopin._poolstats import PoolStats
 from chopin._rows import Record
 from chopin._slots import Counts, Read
 from chopin.connection import Connection
@@ -74,7 +74,7 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
-class Pool:
+class Pool(Operated):
     """Connections to one database, for any number of tasks and event loops.
 
     Made by `create_pool`, which describes the arguments.
@@ -573,86 +573,9 @@ class Pool:
 
     # -- operations --------------------------------------------------------------------
 
-    def get_size(self) -> int:
-        """The number of connections, all event loops together."""
-        return sum(len(part.pool.slots) for part in self._all_parts())
-
-    def get_idle_size(self) -> int:
-        """The number of connections that nobody uses."""
-        return sum(len(part.pool.idle) for part in self._all_parts())
-
-    def get_min_size(self) -> int:
-        """The number of connections that are kept in each event loop."""
-        return self._settings.limits.min_size
-
-    def get_max_size(self) -> int:
-        """The number of connections that there may be."""
-        return self._settings.budget.max_size
-
-    def get_init_size(self) -> int:
-        """The number of connections that are opened at first."""
-        return self._settings.init_size
-
     def is_closing(self) -> bool:
         """Whether the pool is being closed or has been."""
         return self._state in (_State.CLOSING, _State.CLOSED)
-
-    def stats(self) -> PoolStats:
-        """What the pool is doing, and what it has done.
-
-        Example:
-            >>> pool.stats().waiting
-            0
-        """
-        pools = [part.pool for part in self._all_parts()]
-        return PoolStats.of(pools, self._past, self.get_min_size(), self.get_max_size())
-
-    def holders(self) -> list[Holder]:
-        """Who holds connections of this pool, the longest first.
-
-        Example:
-            >>> for holder in pool.holders():
-            ...     print(holder)
-        """
-        held = [holder for part in self._all_parts() for holder in part.holders()]
-        return sorted(held, key=lambda holder: -holder.seconds)
-
-    def set_connect_args(self, dsn: str | None = None, **options: Any) -> None:
-        """Connect differently from now on; open connections stay as they are.
-
-        Args:
-            dsn: as for `chopin.connect`.
-            options: as for `chopin.connect`.
-        """
-        self._settings.set_connect_args(dsn, options)
-
-    def resize(self, max_size: int, min_size: int | None = None) -> None:
-        """Change how many connections there may be; what is too much goes when free.
-
-        Args:
-            max_size: at most, in all event loops together.
-            min_size: at least, in each; None to leave it, as far as `max_size` allows.
-        """
-        self._settings.resize(max_size, min_size)
-        self._in_each_loop(lambda part: part.tick())
-
-    async def expire_connections(self) -> None:
-        """Replace every connection: idle ones now, the others once they are free."""
-        await self.flush("gracefully")
-
-    async def flush(self, which: Literal["idle", "gracefully", "all"] = "idle") -> None:
-        """Close connections; new ones are opened as they are needed.
-
-        Args:
-            which: "idle" closes those that nobody uses, "gracefully" the others too
-                once they are free, "all" all of them at once, and what runs on them
-                fails.
-        """
-        if which not in ("idle", "gracefully", "all"):
-            raise ValueError(
-                f'which is expected to be "idle", "gracefully" or "all", got {which!r}'
-            )
-        self._in_each_loop(lambda part: part.flush(which))
 
     def disable(self) -> None:
         """Refuse new work with PoolDisabledError; what is running goes on."""
@@ -664,21 +587,6 @@ class Pool:
         self._is_disabled = False
         if self._state is _State.OPEN:
             self._live = dict(self._parts)
-
-    def _all_parts(self) -> list[PoolPart]:
-        return list(self._parts.values())
-
-    def _in_each_loop(self, action: Callable[[PoolPart], Any]) -> None:
-        """Do something with each part, in its own loop."""
-        try:
-            here = get_running_loop()
-        except RuntimeError:
-            here = None
-        for part in self._all_parts():
-            if part.loop is here:
-                action(part)
-            elif not part.loop.is_closed():
-                part.loop.call_soon_threadsafe(action, part)
 
     # -- the end -----------------------------------------------------------------------
 

@@ -1,0 +1,142 @@
+"""One statement, many rows of arguments.
+
+Owns: `ManyTimes`, the part of `Connection` that executes a statement for each of many
+sequences of arguments: all of them or none.
+Layer L5. Imports L0 - L4.
+
+Rules
+- The arguments are consumed while they are sent, and never more of them than the
+  server takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from chopin._execute import Turn, cached_statement, heal
+from chopin._many import ManyOp, start_many
+from chopin._rows import Record, check_record_class
+from chopin.exceptions import PostgresError
+
+if TYPE_CHECKING:
+    from chopin._protocol import Statement
+    from chopin.aio import WireProtocol
+
+
+class ManyTimes:
+    """The part of `Connection` that executes a statement many times."""
+
+    __slots__ = ()
+
+    _session: WireProtocol
+
+    if TYPE_CHECKING:
+
+        def _limited(
+            self, query: str, args: Any, timeout: float | None
+        ) -> contextlib.AbstractAsyncContextManager[None]: ...
+
+    async def executemany(
+        self,
+        command: str,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Run a statement once for each sequence of arguments: all of them or none.
+
+        Args:
+            command: one SQL statement.
+            args: an iterable of sequences; it is consumed while it is sent.
+            timeout: seconds for everything.
+
+        Raises:
+            DataError: an argument does not fit; the message names the element.
+
+        Example:
+            >>> await conn.executemany(
+            ...     "INSERT INTO t VALUES ($1, $2)", [(1, 2), (3, 4)])
+        """
+        await self._many(command, args, timeout, False, None)
+
+    async def fetchmany(
+        self,
+        query: str,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+    ) -> list[Record]:
+        """Run a query once for each sequence of arguments and return all their rows.
+
+        Arguments and errors are those of `executemany`.
+
+        Example:
+            >>> rows = await conn.fetchmany(
+            ...     "INSERT INTO t VALUES ($1) RETURNING id", [(1,), (2,)])
+        """
+        rows = await self._many(
+            command=query,
+            args=args,
+            timeout=timeout,
+            want_rows=True,
+            record_class=record_class,
+        )
+        assert rows is not None
+        return rows
+
+    async def _many(
+        self,
+        command: str,
+        args: Iterable[Sequence[Any]],
+        timeout: float | None,
+        want_rows: bool,
+        record_class: type[Record] | None,
+        statement: Statement | None = None,
+    ) -> list[Record] | None:
+        """Execute-many, with a statement of the user's or the cached one."""
+        if record_class is not None:
+            check_record_class(record_class)
+        async with self._limited(command, args, timeout):
+            while True:
+                op = await self._send_many(
+                    command, args, want_rows, record_class, statement
+                )
+                try:
+                    rows: list[Record] | None = await op
+                except PostgresError as error:
+                    # an iterator is used up; a sequence can be sent again
+                    if statement is not None or not isinstance(args, (list, tuple)):
+                        raise
+                    if not heal(self._session, command, op, error):
+                        raise
+                else:
+                    return rows
+
+    async def _send_many(
+        self,
+        command: str,
+        args: Iterable[Sequence[Any]],
+        want_rows: bool,
+        record_class: type[Record] | None,
+        held: Statement | None,
+    ) -> ManyOp:
+        """Write all of an execute-many group, in its turn."""
+        session = self._session
+        async with Turn(session):
+            statement = held or await cached_statement(session, command)
+            op = start_many(session, statement, want_rows, record_class)
+            rows = iter(args)
+            try:
+                while op.feed(rows):
+                    # let replies in, and wait while the server does not read
+                    await asyncio.sleep(0)
+                    await session.gate.wait_writable()
+            except BaseException:
+                op.give_up()
+                raise
+            op.finish()
+        return op
