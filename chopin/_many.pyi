@@ -5,7 +5,6 @@ from typing import Any
 
 from chopin._ops import RowsOp
 from chopin._protocol import Session, Statement
-from chopin._rows import Record
 
 class ManyOp(RowsOp):
     """Bind and Execute for each row of arguments: all or nothing."""
@@ -21,5 +20,5 @@ def start_many(
     session: Session,
     statement: Statement,
     want_rows: bool,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> ManyOp: ...

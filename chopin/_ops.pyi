@@ -47,7 +47,7 @@ def start_query(
     want: int,
     column: int,
     timeout: float | None,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp | None: ...
 def start_cached(
     session: Session,
@@ -55,7 +55,7 @@ def start_cached(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp | None: ...
 def start_execute(
     session: Session,
@@ -63,7 +63,7 @@ def start_execute(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp: ...
 def start_parse_and_execute(
     session: Session,
@@ -71,7 +71,7 @@ def start_parse_and_execute(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp: ...
 def start_prepare(
     session: Session, sql: str, name: bytes, keep: bool, parse: bool = True
@@ -85,7 +85,7 @@ def start_portal(
     portal: bytes,
     args: tuple[Any, ...] | None,
     limit: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> PortalOp: ...
 def start_script(
     session: Session, query: str, timeout: float | None

@@ -185,12 +185,15 @@ cdef class QueryOp(RowsOp):
             columns = PyBytes_FromStringAndSize(<const char *>data, size)
         if columns == statement.description.raw_columns:
             return 0
-        record_class = self.plan.record_class
+        shape = self.plan.shape
         statement.description = parse_description(self.raw_parameters, columns)
         statement.plan(self.session)
         _statements.describe(self.session, statement.sql, statement.description)
-        self.plan = statement.plan_for(self.session, record_class)
-        if self.plan.formats != formats:
+        try:
+            self.plan = statement.plan_for(self.session, shape)
+        except Exception as error:
+            self.bad = error  # the columns of today do not fit the shape
+        if statement.rows.formats != formats:
             self.bad = InvalidCachedStatementError(
                 "the columns of the statement have changed while it was sent; it has "
                 "been executed, but its rows came in formats that do not fit them"
@@ -244,7 +247,7 @@ cdef object not_begun():
 
 
 def start_query(
-    Session session, query, tuple args, int want, int column, timeout, record_class
+    Session session, query, tuple args, int want, int column, timeout, shape
 ):
     """Send a cached statement; None when it is not cached or cannot be sent now.
 
@@ -258,27 +261,27 @@ def start_query(
         return None
     if timeout is not None:
         timeout = check_timeout(timeout)
-    op = start_cached(session, query, args, want, column, record_class)
+    op = start_cached(session, query, args, want, column, shape)
     if timeout is not None and op is not None:
         session.set_deadline(<QueryOp>op, session.clock() + <double>timeout)
     return op
 
 
 def start_cached(
-    Session session, query, tuple args, int want, int column, record_class
+    Session session, query, tuple args, int want, int column, shape
 ):
     """`start_query` for who has the turn already."""
     cdef Statement statement
     cdef QueryOp op
     found = None if session.pooled else session.statements.get(query)
     if found is not None:
-        op = start_execute(session, <Statement>found, args, want, column, record_class)
+        op = start_execute(session, <Statement>found, args, want, column, shape)
     else:
         statement = unnamed_statement(session, query)
         if statement is None:
             return None
         op = start_parse_and_execute(
-            session, statement, args, want, column, record_class
+            session, statement, args, want, column, shape
         )
     return op
 
@@ -317,18 +320,18 @@ cdef bint knows_types(Session session, Description description) except -1:
 
 
 def start_execute(
-    Session session, Statement statement, tuple args, int want, int column, record_class
+    Session session, Statement statement, tuple args, int want, int column, shape
 ):
     """Send Bind, Execute and Sync of a statement that is prepared."""
     cdef QueryOp op = QueryOp.__new__(QueryOp)
     op.program = b"2*"
-    write_execution(session, statement, op, args, want, column, record_class, False)
+    write_execution(session, statement, op, args, want, column, shape, False)
     statement.used = True
     return op
 
 
 def start_parse_and_execute(
-    Session session, Statement statement, tuple args, int want, int column, record_class
+    Session session, Statement statement, tuple args, int want, int column, shape
 ):
     """Send Parse, Describe, Bind, Execute and Sync: one flight for an unprepared one.
 
@@ -338,7 +341,7 @@ def start_parse_and_execute(
     cdef QueryOp op = QueryOp.__new__(QueryOp)
     op.program = b"PtT2*"
     op.parses = bool(statement.name)
-    write_execution(session, statement, op, args, want, column, record_class, True)
+    write_execution(session, statement, op, args, want, column, shape, True)
     if op.parses:
         session.in_first_flight.add(statement.sql)
     return op
@@ -346,7 +349,7 @@ def start_parse_and_execute(
 
 cdef int write_execution(
     Session session, Statement statement, QueryOp op, tuple args, int want, int column,
-    object record_class, bint parse,
+    object shape, bint parse,
 ) except -1:
     cdef WriteBuffer out = session.out
     cdef Py_ssize_t mark = out.length
@@ -363,7 +366,7 @@ cdef int write_execution(
             limit = 2
     op.loop = session.loop
     op.statement = statement
-    op.plan = statement.plan_for(session, record_class)
+    op.plan = statement.plan_for(session, shape)
     op.want = want
     op.column = column
     if want == WANT_ROWS:
@@ -555,7 +558,7 @@ def start_bind(Session session, Statement statement, bytes portal, tuple args):
 
 def start_portal(
     Session session, Statement statement, bytes portal, args, Py_ssize_t limit,
-    record_class,
+    shape,
 ):
     """Send Execute of a portal for `limit` rows (0: all), its Bind first.
 
@@ -568,7 +571,7 @@ def start_portal(
     cdef bytes program
     check_bindable(session, statement, args)
     op.statement = statement
-    op.plan = statement.plan_for(session, record_class)
+    op.plan = statement.plan_for(session, shape)
     op.want = WANT_PORTION
     op.rows = []
     try:
