@@ -42,7 +42,7 @@ from chopin.exceptions import InvalidCachedStatementError, PostgresError
 if TYPE_CHECKING:
     from chopin._ops import QueryOp
     from chopin._protocol import Op, Session
-    from chopin._rows import Description, Record
+    from chopin._rows import Description
 
 _ATTEMPTS = 3
 
@@ -99,14 +99,14 @@ async def run_query(
     args: tuple[Any, ...],
     want: int,
     column: int = 0,
-    record_class: type[Record] | None = None,
+    shape: Any = None,
 ) -> Any:
     """Run a statement whatever it takes; arguments as of `start_query`."""
     epoch = session.epoch
     for attempt in range(_ATTEMPTS):
         op: Op | None = None
         try:
-            op = await _send(session, sql, args, want, column, record_class)
+            op = await _send(session, sql, args, want, column, shape)
             return await op
         except PostgresError as error:
             if attempt + 1 == _ATTEMPTS or session.epoch != epoch:
@@ -127,11 +127,11 @@ async def _send(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp:
     """Send the statement in its turn."""
     async with Turn(session):
-        return await _send_now(session, sql, args, want, column, record_class)
+        return await _send_now(session, sql, args, want, column, shape)
 
 
 async def _send_now(
@@ -140,17 +140,17 @@ async def _send_now(
     args: tuple[Any, ...],
     want: int,
     column: int = 0,
-    record_class: type[Record] | None = None,
+    shape: Any = None,
 ) -> QueryOp:
     """Send the statement, described and prepared as need be, for who has the turn."""
     while True:
-        op = start_cached(session, sql, args, want, column, record_class)
+        op = start_cached(session, sql, args, want, column, shape)
         if op is not None:
             return op
         description = session.descriptions.get(sql)
         if description is None or description.parameter_oids:
             description = await _describe(session, sql)
-            op = start_cached(session, sql, args, want, column, record_class)
+            op = start_cached(session, sql, args, want, column, shape)
             if op is not None:
                 return op
             name = b""
@@ -162,7 +162,7 @@ async def _send_now(
         if description is not None:
             statement = Statement(session, sql, name, description)
             return start_parse_and_execute(
-                session, statement, args, want, column, record_class
+                session, statement, args, want, column, shape
             )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from chopin._protocol import Op, Session, Statement
-from chopin._rows import Record
 
 ROWS: Final = 0
 ROW: Final = 1
@@ -32,7 +31,7 @@ class PrepareOp(Op):
 class PortalOp(QueryOp):
     """Some rows of a portal, and whether these were the last."""
 
-    def __await__(self) -> Generator[Any, None, tuple[list[Record], bool]]: ...
+    def __await__(self) -> Generator[Any, None, tuple[list[Any], bool]]: ...
 
 class SimpleOp(Op):
     """A Query message: one or more statements as text."""

@@ -31,6 +31,7 @@ from chopin._protocol cimport (
     Statement,
 )
 from chopin._rows cimport Column, Description, RowPlan, parse_description
+from chopin._shapes cimport ShapedPlan
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
     MSG_COPY_DATA,
@@ -101,6 +102,8 @@ cdef class RowsOp(Op):
     cdef int spoil(self, error) except -1:
         """Keep the error of a value; a type that was altered is asked for again."""
         self.bad = error
+        if isinstance(self.plan, ShapedPlan):
+            error.add_note(f"in row {self.n_rows} of what was fetched")
         if isinstance(error, OutdatedSchemaCacheError):
             self.session.codecs.outdated()
         return 0

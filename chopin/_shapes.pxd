@@ -16,12 +16,14 @@ cdef class TuplePlan(ShapedPlan):
 
 cdef class DictPlan(ShapedPlan):
     cdef tuple dict_keys
+    cdef dict template                   # all keys, without values
     cdef object make                     # None, or called with the dict
+    cdef object target                   # None, or what it is called with beside that
 
 
 cdef class CallPlan(ShapedPlan):
     cdef object make                     # called with the values
-    cdef object instance_of              # None, or the class whose __init__ `make` is
+    cdef object target                   # None, or the class whose __init__ `make` is
     cdef tuple keywords                  # names of the last values, or None
     cdef Py_ssize_t n_arguments          # those without a name, and the new object
 

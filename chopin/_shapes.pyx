@@ -14,13 +14,16 @@ Rules
   is a new shape each time.
 """
 
-from cpython.dict cimport PyDict_SetItem
+from cpython.dict cimport PyDict_Copy, PyDict_SetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject, PyTypeObject
 
 from chopin._rows cimport Description, RowPlan
 
-from chopin._fitting import check_shape, fit
+from types import FunctionType
+
+from chopin._fitting import COLLECTIONS, check_shape
+from chopin._fitting import fit as fit_shape
 from chopin._records import Record
 from chopin._rows import check_record_class
 from chopin.exceptions import InterfaceError
@@ -82,7 +85,8 @@ def row_shape(record_class, into):
         raise InterfaceError("record_class and into cannot be specified together")
     if isinstance(into, type) and issubclass(into, Record):
         return check_record_class(into)
-    check_shape(into)
+    if not isinstance(into, (type, FunctionType)) or into in COLLECTIONS:
+        check_shape(into)
     return into
 
 
@@ -105,7 +109,7 @@ cdef RowPlan plan_in_shape(
     elif description.raw_columns is None:
         return rows  # there will be none
     else:
-        fitted = fit(shape, rows.keys)
+        fitted = fit_shape(shape, rows.keys)
         plan = PLANS[fitted.kind](rows, shape, fitted)
     if len(plans) >= MAX_PLANS:
         del plans[next(iter(plans))]
@@ -151,21 +155,28 @@ cdef class TuplePlan(ShapedPlan):
 
 
 cdef class DictPlan(ShapedPlan):
-    """Rows are dicts, or what a function makes of a dict."""
+    """Rows are dicts, or what a function makes of a dict.
+
+    A dict is a copy of one that has all the keys: it need not grow.
+    """
 
     def __init__(self, RowPlan columns, shape, fit):
         self.fit_columns(columns, shape, fit)
         self.dict_keys = fit.names
+        self.template = dict.fromkeys(fit.names)
         self.make = fit.make
+        self.target = fit.target
 
     cdef object decode_row(self, const unsigned char *data, Py_ssize_t size):
         cdef int i
-        cdef dict row = {}
+        cdef dict row = PyDict_Copy(self.template)
         values = new_tuple(&PyTuple_Type, self.size)
         self.decode_into(data, size, items_of(values), NULL)
         for i in range(self.size):
             PyDict_SetItem(row, self.dict_keys[i], <object>items_of(values)[i])
-        return row if self.make is None else self.make(row)
+        if self.make is None:
+            return row
+        return self.make(row) if self.target is None else self.make(row, self.target)
 
 
 cdef class CallPlan(ShapedPlan):
@@ -178,7 +189,7 @@ cdef class CallPlan(ShapedPlan):
     def __init__(self, RowPlan columns, shape, fit):
         self.fit_columns(columns, shape, fit)
         self.make = fit.make
-        self.instance_of = fit.instance_of
+        self.target = fit.target
         self.keywords = fit.names or None
         self.n_arguments = self.size - len(fit.names)
 
@@ -190,11 +201,11 @@ cdef class CallPlan(ShapedPlan):
         self.decode_into(data, size, items + 1, self.places)
         if self.keywords is not None:
             keywords = <PyObject *>self.keywords
-        if self.instance_of is None:
+        if self.target is None:
             return PyObject_Vectorcall(
                 self.make, items + 1, <size_t>self.n_arguments | OFFSET, keywords
             )
-        items[0] = new_object(<PyTypeObject *>self.instance_of, ())
+        items[0] = new_object(<PyTypeObject *>self.target, ())
         made = PyObject_Vectorcall(
             self.make, items, <size_t>self.n_arguments + 1, keywords
         )
