@@ -294,7 +294,8 @@ def _validated(
 ) -> Fit:
     """A dict for a validator. `names` has the key of each column that is a field."""
     keys = tuple(names.get(column, column) for column in columns)
-    _check_names(shape, columns, list(dict.fromkeys(names.values())), required, is_open)
+    fields = list(dict.fromkeys(names.values()))
+    _check_names(shape, columns, fields, required, is_open, keys)
     return Fit("dict", make, _in_order(columns), keys, target)
 
 
@@ -317,28 +318,31 @@ def _check_names(
     fields: Iterable[str] | None,
     required: Iterable[str],
     is_open: bool = False,
+    keys: tuple[str, ...] | None = None,
 ) -> None:
     """Raise unless the columns can be these fields.
 
     Args:
         shape: for the message.
-        columns: names of the columns, or the keys that they go by.
+        columns: names of the columns.
         fields: names that there are; None: any.
         required: names that must be there.
         is_open: whether there may be other columns.
+        keys: the names that the columns go by, where those are not their own.
     """
+    keys = keys or columns
     reasons = [
-        f"{count} columns are named {_quoted(name)}"
-        for name, count in Counter(columns).items()
+        f"the name {_quoted(name)} has {count} columns"
+        for name, count in Counter(keys).items()
         if count > 1
     ]
-    missing = [name for name in required if name not in columns]
+    missing = [name for name in required if name not in keys]
     if missing:
         reasons.append(f"there is no column {_quoted(*missing)}")
     if fields is not None and not is_open:
         own = getattr(_class_of(shape), "__dataclass_fields__", {})
-        for name in columns:
-            if name not in fields:
+        for name, key in zip(columns, keys, strict=True):
+            if key not in fields:
                 reasons.append(
                     f"its constructor does not take the field {_quoted(name)}"
                     if name in own
@@ -355,7 +359,9 @@ def _misfit(
     fields: Iterable[str] | None = None,
     hint: str = 'Name columns in the query: SELECT a AS "b".',
 ) -> InterfaceError:
-    name = getattr(shape, "__qualname__", None) or repr(shape)
+    name = repr(shape)
+    if not hasattr(shape, "__origin__"):  # an alias has the name of its class
+        name = getattr(shape, "__qualname__", name)
     detail = f"Columns: {', '.join(columns) or 'none'}."
     if fields is not None:
         detail += f" Fields: {', '.join(fields) or 'none'}."
