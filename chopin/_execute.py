@@ -31,6 +31,7 @@ from chopin import _statements, introspect
 from chopin._ops import (
     ROWS,
     VALUE,
+    fits,
     start_cached,
     start_parse_and_execute,
     start_prepare,
@@ -240,23 +241,27 @@ async def unblocked(session: Session) -> None:
         await session.gate.wait_unblocked()
 
 
-async def cached_statement(session: Session, sql: str) -> Statement:
+async def cached_statement(session: Session, sql: str, shape: Any) -> Statement:
     """A statement for execute-many, for who has the turn.
 
-    It is the cached one, or an unnamed one that the caller parses in its own group.
+    It is the cached one, or an unnamed one that the caller parses in its own group. If
+    its columns do not fit the shape, they are those of today.
     """
+    is_new = False
     while True:
-        if not session.pooled:
-            statement = session.statements.get(sql)
-            if statement is not None:
-                return statement
-        is_named = _statements.is_admitted(session, sql) and not session.pooled
-        description = session.descriptions.get(sql) if session.pooled else None
-        if description is None:
-            description = await _describe(session, sql)
-        if description is not None and not is_named:
+        statement = None if session.pooled else session.statements.get(sql)
+        if statement is None:
+            is_named = _statements.is_admitted(session, sql) and not session.pooled
+            description = session.descriptions.get(sql) if session.pooled else None
+            if description is None:
+                description = await _describe(session, sql)
+                is_new = True
+            if description is None or is_named:
+                continue
             await _learn_types(session, description)
-            return Statement(session, sql, b"", description)
+            statement = Statement(session, sql, b"", description)
+        if is_new or fits(session, statement, shape):
+            return statement
 
 
 def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> bool:

@@ -56,6 +56,7 @@ def start_cached(
     column: int,
     shape: Any,
 ) -> QueryOp | None: ...
+def fits(session: Session, statement: Statement, shape: Any) -> bool: ...
 def start_execute(
     session: Session,
     statement: Statement,

@@ -51,6 +51,7 @@ from chopin._wire cimport (
 )
 
 from chopin import _effects, _statements
+from chopin._fitting import MisfitError
 from chopin.exceptions import (
     InvalidCachedStatementError,
     OutdatedSchemaCacheError,
@@ -278,15 +279,34 @@ def start_cached(
     cdef QueryOp op
     found = None if session.pooled else session.statements.get(query)
     if found is not None:
+        if not fits(session, <Statement>found, shape):
+            return None
         op = start_execute(session, <Statement>found, args, want, column, shape)
     else:
         statement = unnamed_statement(session, query)
-        if statement is None:
+        if statement is None or not fits(session, statement, shape):
             return None
         op = start_parse_and_execute(
             session, statement, args, want, column, shape
         )
     return op
+
+
+def fits(Session session, Statement statement, shape):
+    """Whether the columns of a statement of the cache fit the shape.
+
+    If not, what is known of it is forgotten: it may be out of date, and who asks the
+    server again knows for sure.
+    """
+    if shape is None:
+        return True
+    try:
+        statement.plan_for(session, shape)
+    except MisfitError:
+        _statements.forget(session, statement.sql)
+        session.descriptions.pop(statement.sql, None)
+        return False
+    return True
 
 
 cdef Statement unnamed_statement(Session session, query):

@@ -122,7 +122,7 @@ class ManyTimes:
         """Write all of an execute-many group, in its turn."""
         session = self._session
         async with Turn(session):
-            statement = held or await cached_statement(session, command)
+            statement = held or await cached_statement(session, command, shape)
             op = start_many(session, statement, want_rows, shape)
             rows = iter(args)
             try:

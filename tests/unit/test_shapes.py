@@ -22,6 +22,7 @@ import typing_extensions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chopin._ops import ROWS, start_execute
 from chopin._rows import Record
 from chopin._shapes import row_shape
 from chopin.exceptions import DataError, InterfaceError
@@ -471,8 +472,9 @@ MISFITS = [
 def test_columns_that_do_not_fit(into, columns, message):
     """The error says what is wrong, before anything is sent; the session goes on."""
     session = prepared(names(*columns))
+    shape = row_shape(None, into)
     with pytest.raises(InterfaceError, match=re.escape(message)) as caught:
-        ask(session, record_class=row_shape(None, into))
+        start_execute(session, session.statements["q"], (), ROWS, 0, shape)
     assert session.written == []
     assert str(caught.value).startswith("the columns do not fit ")
     assert f"DETAIL:  Columns: {', '.join(columns)}." in str(caught.value)
@@ -483,8 +485,9 @@ def test_columns_that_do_not_fit(into, columns, message):
 
 def test_misfit_names_the_fields():
     """What there is to choose from stands in the detail."""
+    session = prepared(names("id", "nam"))
     with pytest.raises(InterfaceError) as caught:
-        made(Mixed, names("id", "nam"), [int4(1)] * 2)
+        start_execute(session, session.statements["q"], (), ROWS, 0, Mixed)
     assert caught.value.detail == "Columns: id, nam. Fields: name, id, age."
 
 
@@ -592,6 +595,7 @@ def test_constructor_that_returns_something():
 
 def test_abstract_class():
     """It cannot be made here either."""
+
     class Abstract(abc.ABC):
         def __init__(self, *values):
             raise Boom
