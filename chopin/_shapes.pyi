@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from chopin._fitting import COLLECTIONS as COLLECTIONS
 from chopin._rows import Record, RowPlan
 
 def row_shape(record_class: type[Record] | None, into: Any) -> Any: ...
