@@ -28,6 +28,11 @@ cdef class CallPlan(ShapedPlan):
     cdef Py_ssize_t n_arguments          # those without a name, and the new object
 
 
+cdef class FieldsPlan(ShapedPlan):
+    cdef object target                   # the class of the objects
+    cdef tuple attributes                # of each column
+
+
 cdef RowPlan plan_in_shape(
     dict plans, Description description, RowPlan rows, object shape
 )

@@ -21,4 +21,7 @@ class DictPlan(ShapedPlan):
 class CallPlan(ShapedPlan):
     """Rows are what a class or a function makes of the values."""
 
+class FieldsPlan(ShapedPlan):
+    """Rows are objects whose constructor only sets one attribute for each column."""
+
 PLANS: dict[str, type[ShapedPlan]]

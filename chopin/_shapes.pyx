@@ -16,7 +16,7 @@ Rules
 
 from cpython.dict cimport PyDict_Copy, PyDict_SetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport PyObject, PyTypeObject
+from cpython.object cimport PyObject, PyObject_GenericSetAttr, PyTypeObject
 
 from chopin._rows cimport Description, RowPlan
 
@@ -214,4 +214,29 @@ cdef class CallPlan(ShapedPlan):
         return <object>items[0]
 
 
-PLANS = {"tuple": TuplePlan, "dict": DictPlan, "call": CallPlan}
+cdef class FieldsPlan(ShapedPlan):
+    """Rows are objects whose constructor only sets one attribute for each column.
+
+    Which it need not be called for: that of a frozen dataclass sets each through a
+    function.
+    """
+
+    def __init__(self, RowPlan columns, shape, fit):
+        self.fit_columns(columns, shape, fit)
+        self.target = fit.target
+        self.attributes = fit.names
+
+    cdef object decode_row(self, const unsigned char *data, Py_ssize_t size):
+        cdef int i
+        values = new_tuple(&PyTuple_Type, self.size + 1)
+        self.decode_into(data, size, items_of(values) + 1, NULL)
+        items_of(values)[0] = new_object(<PyTypeObject *>self.target, ())
+        row = <object>items_of(values)[0]
+        for i in range(self.size):
+            PyObject_GenericSetAttr(
+                row, self.attributes[i], <object>items_of(values)[i + 1]
+            )
+        return row
+
+
+PLANS = {"tuple": TuplePlan, "dict": DictPlan, "call": CallPlan, "fields": FieldsPlan}

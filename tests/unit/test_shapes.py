@@ -22,6 +22,7 @@ import typing_extensions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chopin._fitting import fit
 from chopin._ops import ROWS, start_execute
 from chopin._rows import Record
 from chopin._shapes import row_shape
@@ -61,6 +62,33 @@ class User:
 class Frozen:
     id: int
     name: str
+
+
+@dataclass(frozen=True)
+class FrozenDefault:
+    id: int
+    name: str
+    age: int = 30
+
+
+@dataclass(frozen=True)
+class FrozenOwnInit:
+    id: int
+    name: str
+
+    def __init__(self, id, name):
+        object.__setattr__(self, "id", -id)
+        object.__setattr__(self, "name", name)
+
+
+@dataclass(frozen=True)
+class FrozenComputed:
+    id: int
+    name: str
+    upper: str = field(init=False, default="")
+
+    def __post_init__(self):
+        object.__setattr__(self, "upper", self.name.upper())
 
 
 @dataclass(kw_only=True)
@@ -290,6 +318,9 @@ SHAPES = {
     "TypedDict of extensions": (TypedExtension, {"id": 7, "name": "ann"}),
     "dataclass": (User, User(7, "ann")),
     "frozen": (Frozen, Frozen(7, "ann")),
+    "frozen, default": (FrozenDefault, FrozenDefault(7, "ann")),
+    "frozen, own __init__": (FrozenOwnInit, FrozenOwnInit(7, "ann")),
+    "frozen, __post_init__": (FrozenComputed, FrozenComputed(7, "ann")),
     "kw_only": (Keywords, Keywords(id=7, name="ann")),
     "kw_only in part": (Mixed, Mixed("ann", id=7)),
     "another order": (Swapped, Swapped("ann", 7)),
@@ -337,6 +368,16 @@ def test_post_init_and_init_var():
     """The constructor does all it does."""
     row = made(Computed)
     assert (row.id, row.upper) == (7, "ANN")
+
+
+def test_frozen_dataclass_is_not_called():
+    """It is as if it were, and much faster."""
+    assert fit(Frozen, ("name", "id")).kind == "fields"
+    assert fit(FrozenDefault, ("id", "name")).kind == "call"
+    row = made(Frozen)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        row.id = 8
+    assert hash(row) == hash(Frozen(7, "ann"))
 
 
 def test_class_of_a_metaclass():
@@ -715,7 +756,8 @@ def test_as_if_made_from_records(table, random):
     random.shuffle(fields)
     first = next(i for i, name in enumerate(fields) if name == "d")
     spec = [(f, int, 5) if i >= first else (f, int) for i, f in enumerate(fields)]
-    data = dataclasses.make_dataclass("D", spec, kw_only=random.random() < 0.3)
+    with_default = dataclasses.make_dataclass("D", spec, kw_only=random.random() < 0.3)
+    frozen = dataclasses.make_dataclass("F", columns[::-1], frozen=True)
     named = collections.namedtuple("N", columns[::-1])
     session = prepared(names(*columns))
     rows = [[None if v is None else int4(v) for v in row] for row in table]
@@ -723,7 +765,8 @@ def test_as_if_made_from_records(table, random):
     expected = {
         tuple: tuple,
         dict: dict,
-        data: lambda row: data(**row),
+        with_default: lambda row: with_default(**row),
+        frozen: lambda row: frozen(**row),
         named: lambda row: named(**row),
         anything: lambda row: anything(*row),
     }
