@@ -46,10 +46,8 @@ cdef extern from *:
     """
     /* Hand on the exception that a C call has set: Cython sees NULL and propagates. */
     static inline PyObject *chopin_propagate(void) { return NULL; }
-    static inline PyObject *chopin_none(void) { return Py_NewRef(Py_None); }
     """
     object propagate "chopin_propagate"()
-    PyObject *new_none "chopin_none"()
 
 cdef int MAX_PARAMETERS = 65535  # Bind counts them in 16 bits
 cdef str NO_PARAMETERS = (
@@ -209,13 +207,6 @@ cdef class RowPlan:
             record_track(record)
         return record
 
-    cdef int decode_into(
-        self, const unsigned char *data, Py_ssize_t size,
-        PyObject **items, const int *places,
-    ) except -1:
-        """`decode_fields` for plans of other modules."""
-        return decode_fields(self, data, size, items, places)
-
     cdef object decode_one(
         self, const unsigned char *data, Py_ssize_t size, int column
     ):
@@ -247,7 +238,7 @@ cdef class RowPlan:
                 Py_DECREF(result)  # the decoder's own reference
             data += length
         if data != end:
-            raise ProtocolError("DataRow has bytes after its last field")
+            raise bytes_left()
         return result
 
     cdef object _explain(self, int column):
@@ -266,53 +257,14 @@ cdef class RowPlan:
         return ProtocolError(f"DataRow has {got} where {self.size} were described")
 
 
-cdef inline int decode_fields(
-    RowPlan plan, const unsigned char *data, Py_ssize_t size,
-    PyObject **items, const int *places,
-) except -1:
-    """Put the values of a DataRow's body into `items`, which are all NULL before.
-
-    Layout: int16 count of fields; per field int32 length, -1 for NULL, and as many
-    bytes. Column i goes to items[places[i]], to items[i] without `places`. Each item
-    is a reference that the owner of `items` drops, also when this raises: ProtocolError
-    when the body does not agree with the description or with the message, whatever a
-    decoder raises otherwise.
-    Source: PostgreSQL documentation, "Message Formats", DataRow.
-    """
-    cdef const unsigned char *end = data + size
-    cdef Field *field = plan.fields
-    cdef PyObject *value
-    cdef int32_t length
-    cdef int i
-    if size < 2 or get_uint16(data) != plan.size:
-        raise plan.wrong_count(data, size)
-    data += 2
-    for i in range(plan.size):
-        if end - data < 4:
-            raise field_outside(i)
-        length = get_int32(data)
-        data += 4
-        if length < 0:
-            if length != -1:
-                raise field_outside(i)
-            value = new_none()
-        else:
-            if length > end - data:
-                raise field_outside(i)
-            value = field[i].decode(field[i].codec, data, length)
-            if value is NULL:
-                plan._explain(i)
-            data += length
-        items[i if places is NULL else places[i]] = value
-    if data != end:
-        raise ProtocolError("DataRow has bytes after its last field")
-    return 0
-
-
 cdef object field_outside(int column):
     return ProtocolError(
         f"field {column + 1} of DataRow does not lie within its message"
     )
+
+
+cdef object bytes_left():
+    return ProtocolError("DataRow has bytes after its last field")
 
 
 # -- parameters ----------------------------------------------------------------------

@@ -1,6 +1,8 @@
 # cython: language_level=3
 """Plans of rows that are no records. See _shapes.pyx."""
 
+from cpython.object cimport PyObject
+
 from chopin._rows cimport Description, RowPlan
 
 
@@ -8,6 +10,9 @@ cdef class ShapedPlan(RowPlan):
     cdef int *places                     # column -> where its value goes
 
     cdef int fit_columns(self, RowPlan columns, object shape, fit) except -1
+    cdef int put_values(
+        self, const unsigned char *data, Py_ssize_t size, PyObject **items
+    ) except -1
 
 
 cdef class TuplePlan(ShapedPlan):

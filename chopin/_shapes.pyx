@@ -18,7 +18,7 @@ from cpython.dict cimport PyDict_Copy, PyDict_SetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject, PyObject_GenericSetAttr, PyTypeObject
 
-from chopin._rows cimport Description, RowPlan
+from chopin._rows cimport Description, RowPlan, decode_fields
 
 from types import FunctionType
 
@@ -138,6 +138,12 @@ cdef class ShapedPlan(RowPlan):
             self.places[i] = fit.places[i]
         return 0
 
+    cdef int put_values(
+        self, const unsigned char *data, Py_ssize_t size, PyObject **items
+    ) except -1:
+        """The values of a DataRow's body, each in its place; see `decode_fields`."""
+        return decode_fields(self, data, size, items, self.places)
+
 
 cdef class TuplePlan(ShapedPlan):
     """Rows are tuples: plain ones, or of a NamedTuple whose fields are all there."""
@@ -148,7 +154,7 @@ cdef class TuplePlan(ShapedPlan):
 
     cdef object decode_row(self, const unsigned char *data, Py_ssize_t size):
         row = new_tuple(<PyTypeObject *>self.tuple_type, self.size)
-        self.decode_into(data, size, items_of(row), self.places)
+        self.put_values(data, size, items_of(row))
         if self.tracked and self.size and type(row) is tuple:
             PyObject_GC_Track(row)
         return row
@@ -171,7 +177,7 @@ cdef class DictPlan(ShapedPlan):
         cdef int i
         cdef dict row = PyDict_Copy(self.template)
         values = new_tuple(&PyTuple_Type, self.size)
-        self.decode_into(data, size, items_of(values), NULL)
+        self.put_values(data, size, items_of(values))
         for i in range(self.size):
             PyDict_SetItem(row, self.dict_keys[i], <object>items_of(values)[i])
         if self.make is None:
@@ -198,7 +204,7 @@ cdef class CallPlan(ShapedPlan):
         cdef PyObject **items
         values = new_tuple(&PyTuple_Type, self.size + 1)
         items = items_of(values)
-        self.decode_into(data, size, items + 1, self.places)
+        self.put_values(data, size, items + 1)
         if self.keywords is not None:
             keywords = <PyObject *>self.keywords
         if self.target is None:
@@ -229,7 +235,7 @@ cdef class FieldsPlan(ShapedPlan):
     cdef object decode_row(self, const unsigned char *data, Py_ssize_t size):
         cdef int i
         values = new_tuple(&PyTuple_Type, self.size + 1)
-        self.decode_into(data, size, items_of(values) + 1, NULL)
+        self.put_values(data, size, items_of(values) + 1)
         items_of(values)[0] = new_object(<PyTypeObject *>self.target, ())
         row = <object>items_of(values)[0]
         for i in range(self.size):
