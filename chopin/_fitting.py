@@ -58,13 +58,6 @@ COLLECTIONS = (list, set, frozenset)
 _SETTER = "__dataclass_builtins_object__"
 
 
-class MisfitError(InterfaceError):
-    """The columns of a statement do not fit a shape.
-
-    As far as is known of them: they may have changed since.
-    """
-
-
 @dataclass(frozen=True)
 class Fit:
     """How the values of a row become what the user wants.
@@ -114,7 +107,7 @@ def fit(shape: Any, columns: tuple[str, ...]) -> Fit:
         columns: names of the columns, in order.
 
     Raises:
-        MisfitError: they do not fit; the message names what is missing, one too many
+        InterfaceError: they do not fit; the message names what is missing, one too many
             or there twice, the detail all columns and fields.
         TypeError: the shape is an asynchronous function.
     """
@@ -394,14 +387,14 @@ def _misfit(
     reasons: list[str],
     fields: Iterable[str] | None = None,
     hint: str = 'Name columns in the query: SELECT a AS "b".',
-) -> MisfitError:
+) -> InterfaceError:
     name = repr(shape)
     if not hasattr(shape, "__origin__"):  # an alias has the name of its class
         name = getattr(shape, "__qualname__", name)
     detail = f"Columns: {', '.join(columns) or 'none'}."
     if fields is not None:
         detail += f" Fields: {', '.join(fields) or 'none'}."
-    return MisfitError(
+    return InterfaceError(
         f"the columns do not fit {name}: {'; '.join(reasons)}", detail=detail, hint=hint
     )
 

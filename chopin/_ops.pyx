@@ -51,8 +51,8 @@ from chopin._wire cimport (
 )
 
 from chopin import _effects, _statements
-from chopin._fitting import MisfitError
 from chopin.exceptions import (
+    InterfaceError,
     InvalidCachedStatementError,
     OutdatedSchemaCacheError,
     ProtocolError,
@@ -302,7 +302,7 @@ def fits(Session session, Statement statement, shape):
         return True
     try:
         statement.plan_for(session, shape)
-    except MisfitError:
+    except InterfaceError:
         _statements.forget(session, statement.sql)
         session.descriptions.pop(statement.sql, None)
         return False
