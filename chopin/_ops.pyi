@@ -4,7 +4,6 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from chopin._protocol import Op, Session, Statement
-from chopin._rows import Record
 
 ROWS: Final = 0
 ROW: Final = 1
@@ -32,7 +31,7 @@ class PrepareOp(Op):
 class PortalOp(QueryOp):
     """Some rows of a portal, and whether these were the last."""
 
-    def __await__(self) -> Generator[Any, None, tuple[list[Record], bool]]: ...
+    def __await__(self) -> Generator[Any, None, tuple[list[Any], bool]]: ...
 
 class SimpleOp(Op):
     """A Query message: one or more statements as text."""
@@ -47,7 +46,7 @@ def start_query(
     want: int,
     column: int,
     timeout: float | None,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp | None: ...
 def start_cached(
     session: Session,
@@ -55,15 +54,16 @@ def start_cached(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp | None: ...
+def fits(session: Session, statement: Statement, shape: Any) -> bool: ...
 def start_execute(
     session: Session,
     statement: Statement,
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp: ...
 def start_parse_and_execute(
     session: Session,
@@ -71,7 +71,7 @@ def start_parse_and_execute(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp: ...
 def start_prepare(
     session: Session, sql: str, name: bytes, keep: bool, parse: bool = True
@@ -85,7 +85,7 @@ def start_portal(
     portal: bytes,
     args: tuple[Any, ...] | None,
     limit: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> PortalOp: ...
 def start_script(
     session: Session, query: str, timeout: float | None
