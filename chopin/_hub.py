@@ -186,8 +186,7 @@ class Hub:
                     await self._serve(slot.connection)
                 except Exception as error:
                     self._lose(error)
-                    reason = error if self._lost is None else self._lost[1]
-                    await self._connect_failed(reason, False)
+                    await self._connect_failed(error, False)
                 finally:
                     self._connection = None
                     self._confirmed.clear()
@@ -210,22 +209,22 @@ class Hub:
         session = connection._session
         self._connection = connection
         session.listen(self)
-        while True:
+        while not self._is_outdated:
             self._changed.clear()
-            session.ensure_open()
+            if not session.is_open:
+                raise _end_of(session)
             await self._confirm(connection)
             is_used = bool(self.listeners)
             interval = self._settings.listen_check
             rest = interval if is_used else 0.0 if self._pool.is_closing else GRACE
-            is_changed = await self._wait(rest)
-            if self._is_outdated:
-                self._lose(InterfaceError("the pool's connections were replaced"))
-            if self._is_outdated or not (is_changed or is_used):
-                with contextlib.suppress(Exception):
-                    await connection.close(timeout=ANSWER_TIMEOUT)
-                return
-            if not is_changed:
+            if not await self._wait(rest):
+                if not is_used:
+                    break
                 await self._ask(session)
+        else:
+            self._lose(InterfaceError("the pool's connections were replaced"))
+        with contextlib.suppress(Exception):
+            await connection.close(timeout=ANSWER_TIMEOUT)
 
     async def _confirm(self, connection: Connection) -> None:
         """Say LISTEN and UNLISTEN for what has changed, and tell those who wait."""
@@ -284,7 +283,7 @@ class Hub:
                 await self._changed.wait()
         return self._changed.is_set()
 
-    async def _connect_failed(self, error: BaseException, is_final: bool) -> None:
+    async def _connect_failed(self, error: Exception, is_final: bool) -> None:
         """Tell those who have waited for long enough, and wait a little."""
         now = self._clock()
         for block, (ready, until) in list(self._entering.items()):
@@ -320,8 +319,7 @@ class Hub:
         """Called by the session when it has ended."""
         connection = self._connection
         if connection is not None:
-            reason = connection._session.closed_by
-            self._lose(reason or ConnectionDoesNotExistError("the connection was lost"))
+            self._lose(_end_of(connection._session))
             connection.on_closed()
         self._changed.set()
 
@@ -362,6 +360,10 @@ class Hub:
         self._entering.clear()
         self._entered.clear()
         self._lost = None
+
+
+def _end_of(session: WireProtocol) -> BaseException:
+    return session.closed_by or ConnectionDoesNotExistError("the connection was lost")
 
 
 def _again(error: BaseException) -> BaseException:
