@@ -182,21 +182,22 @@ class Hub:
                 except Exception as error:
                     await self._connect_failed(error, is_final(error))
                     continue
+                failure = None
                 try:
                     await self._serve(slot.connection)
                 except Exception as error:
                     self._lose(error)
-                    await self._connect_failed(error, False)
+                    failure = error
                 finally:
-                    self._connection = None
-                    self._confirmed.clear()
-                    # what it says from now on is not about the next one
-                    slot.connection._session.listen(slot.connection)
-                    slot.connection.terminate()
+                    if not self._loop.is_closed():
+                        self._detach(slot.connection)
+                        slot.connection.terminate()
+                if failure is not None:
+                    await self._connect_failed(failure, False)
         except asyncio.CancelledError:
             self._end(PoolError("pool is closing"))
             raise
-        except BaseException as error:
+        except Exception as error:
             self._end(error)
             raise
 
@@ -223,8 +224,15 @@ class Hub:
                 await self._ask(session)
         else:
             self._lose(InterfaceError("the pool's connections were replaced"))
+        self._detach(connection)
         with contextlib.suppress(Exception):
             await connection.close(timeout=ANSWER_TIMEOUT)
+
+    def _detach(self, connection: Connection) -> None:
+        """What the connection says from now on is not for the blocks any more."""
+        connection._session.listen(connection)
+        self._connection = None
+        self._confirmed.clear()
 
     async def _confirm(self, connection: Connection) -> None:
         """Say LISTEN and UNLISTEN for what has changed, and tell those who wait."""
@@ -238,12 +246,7 @@ class Hub:
                 await connection._simple("; ".join(texts))
             self._confirmed |= new
         self._pause = 0.0
-        if self._lost is not None:
-            since, reason = self._lost
-            self._lost = None
-            gap = Gap(self._clock() - since, 0, reason)
-            for block in self._entered:
-                block.put_gap(gap)
+        self._tell_lost()
         for block, (ready, _) in list(self._entering.items()):
             if self._confirmed.issuperset(block.channels) and not ready.done():
                 ready.set_result(None)
@@ -303,6 +306,15 @@ class Hub:
         if self._lost is None and self._entered:
             self._lost = self._clock() if since is None else since, error
 
+    def _tell_lost(self) -> None:
+        """It listens again: say since when it has not."""
+        if self._lost is not None:
+            since, reason = self._lost
+            self._lost = None
+            gap = Gap(self._clock() - since, 0, reason)
+            for block in self._entered:
+                block.put_gap(gap)
+
     # -- what the session says ---------------------------------------------------------
 
     def on_notice(self, message: PostgresLogMessage) -> None:
@@ -313,6 +325,8 @@ class Hub:
     def on_notification(self, pid: int, channel: str, payload: str) -> None:
         """Called by the session for a NotificationResponse."""
         self._heard += 1
+        if self._lost is not None:
+            self._tell_lost()  # this came in one read with the answer to LISTEN
         self._channels.deliver(None, Notification(pid, channel, payload))
 
     def on_closed(self) -> None:
@@ -345,8 +359,10 @@ class Hub:
 
     def cut(self) -> None:
         """Its event loop is gone: the server sees the connection end."""
-        if self._connection is not None:
-            self._connection._session.cut()
+        connection, self._connection = self._connection, None
+        self._keeper = None
+        if connection is not None:
+            connection._session.cut()
 
     def _end(self, error: BaseException) -> None:
         """Nobody hears anything any more."""

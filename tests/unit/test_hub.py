@@ -44,6 +44,7 @@ class Server(Postmaster):
         is_silent: it takes everything in and says nothing.
         is_standby: it refuses LISTEN.
         syncs: how often it was asked whether it is there.
+        was_asked: set when that happens.
     """
 
     def __init__(self):
@@ -56,6 +57,7 @@ class Server(Postmaster):
         self.is_silent = False
         self.is_standby = False
         self.syncs = 0
+        self.was_asked = asyncio.Event()
 
     async def let_in(self, conn):
         self.attempts.append(now())
@@ -91,6 +93,7 @@ class Server(Postmaster):
                     self.answer(conn, self.listening[conn], got["query"])
                 else:
                     self.syncs += 1
+                    self.was_asked.set()
                     if not self.is_silent:
                         conn.send(READY)
 
@@ -279,9 +282,8 @@ async def test_silence():
         assert server.syncs == pytest.approx(10, abs=1)
         assert len(server.attempts) == 1
         server.is_silent = True
-        asked = server.syncs
-        while server.syncs == asked:
-            await asyncio.sleep(0.1)
+        server.was_asked.clear()
+        await server.was_asked.wait()
         server.is_silent = False
         began = now()
         gap = await gap_of(block)

@@ -259,9 +259,7 @@ async def test_slow_reader_that_wants_an_error():
         assert await taken(block, 3) == ["a", "b", "c"]
         put(block, "f")
         for _ in range(2):
-            with pytest.raises(
-                chopin.InterfaceError, match="too slow: 3 notifications"
-            ):
+            with pytest.raises(chopin.InterfaceError, match="too slow: 3 "):
                 await anext(block)
 
 
