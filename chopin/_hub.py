@@ -47,7 +47,7 @@ from chopin.listening import (
     Overflow,
     script,
 )
-from chopin.types import Gap, Notification
+from chopin.types import Gap
 
 if TYPE_CHECKING:
     from chopin._looppool import LoopPool
@@ -327,7 +327,7 @@ class Hub:
         self._heard += 1
         if self._lost is not None:
             self._tell_lost()  # this came in one read with the answer to LISTEN
-        self._channels.deliver(None, Notification(pid, channel, payload))
+        self._channels.deliver(None, (pid, channel, payload))
 
     def on_closed(self) -> None:
         """Called by the session when it has ended."""

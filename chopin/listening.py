@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from chopin.aio import WireProtocol
 
 Overflow = Literal["drop_oldest", "drop_newest", "error"]
-#: Takes a notification in, with the connection that it came on.
-Put = Callable[[Any, Notification], None]
+#: What a notification consists of: process id, channel, payload.
+Said = tuple[int, str, str]
+#: Takes it in, with the connection that it came on.
+Put = Callable[[Any, Said], None]
 #: Ends a block.
 Leave = Callable[["Notifications"], Awaitable[None]]
 
@@ -46,6 +48,8 @@ QUEUE_SIZE = 1000
 # Bytes, as the server is built by default.
 _NAME_LIMIT = 63
 _PAYLOAD_LIMIT = 7999
+# faster than to call the class
+_make: Callable[[type[Notification], Said], Notification] = tuple.__new__
 _NOTIFY = "SELECT pg_catalog.pg_notify($1, $2)"
 
 # -- words ---------------------------------------------------------------------------
@@ -176,7 +180,7 @@ class Notifications:
         self._leave: Leave | None = None
         self._size = queue_size
         self._overflow = overflow
-        self._items: deque[Notification | Gap] = deque()
+        self._items: deque[Said | Gap] = deque()
         # of what was dropped in front of the items
         self._missing: Gap | None = None
         self._end: BaseException | None = InterfaceError(
@@ -221,11 +225,12 @@ class Notifications:
         if self._missing is not None:
             gap, self._missing = self._missing, None
             return gap
-        return self._items.popleft()
+        item = self._items.popleft()
+        return item if isinstance(item, Gap) else _make(Notification, item)
 
     # -- for who has the notifications -------------------------------------------------
 
-    def put(self, connection: object, notification: Notification) -> None:
+    def put(self, connection: object, said: Said) -> None:
         """Take a notification into the queue, or do what `overflow` says."""
         if self._end is not None:
             return
@@ -242,10 +247,11 @@ class Notifications:
                 self.put_gap(Gap(0.0, 1, None))
                 return
             dropped = self._items.popleft()
-            gap = Gap(0.0, 1, None) if isinstance(dropped, Notification) else dropped
+            gap = dropped if isinstance(dropped, Gap) else Gap(0.0, 1, None)
             self._missing = _joined(self._missing, gap)
-        self._items.append(notification)
-        self._wake()
+        self._items.append(said)
+        if self._waiters:
+            self._wake()
 
     def put_gap(self, gap: Gap) -> None:
         """Say that something is missing here; several in a row are one."""
@@ -299,7 +305,7 @@ class Channels:
         self.heard: dict[str, dict[object, Put]] = {}
         self.coming: Counter[str] = Counter()
         self.epoch = 0
-        self._calls: deque[tuple[Callback, Any, Notification]] = deque()
+        self._calls: deque[tuple[Callback, Any, Said]] = deque()
 
     def __len__(self) -> int:
         return sum(map(len, self.heard.values()))
@@ -324,10 +330,12 @@ class Channels:
                     unheard.append(channel)
         return unheard
 
-    def deliver(self, connection: Any, notification: Notification) -> None:
+    def deliver(self, connection: Any, said: Said) -> None:
         """A notification came."""
-        for put in self.heard.get(notification.channel, {}).values():
-            put(connection, notification)
+        hearers = self.heard.get(said[1])
+        if hearers:
+            for put in hearers.values():
+                put(connection, said)
 
     def forget(self, error: BaseException) -> None:
         """The session hears no more: end the blocks, drop the callbacks."""
@@ -342,29 +350,35 @@ class Channels:
         """Call no callbacks for what has come already."""
         self._calls.clear()
 
-    def call_later(
-        self, call: Callback, connection: Any, notification: Notification
-    ) -> None:
-        """Have a function called when the loop comes to it."""
-        self._calls.append((call, connection, notification))
-        if len(self._calls) == 1:
-            connection._loop.call_soon(self._call)
+    def caller(self, call: Callback) -> Put:
+        """Make of a function one that has the loop call it, when it comes to that."""
+        calls, call_all = self._calls, self._call_all
 
-    def _call(self) -> None:
-        calls, self._calls = self._calls, deque()
-        while calls:
-            call, connection, notification = calls.popleft()
-            try:
-                call(connection, *notification)
-            except Exception as error:
-                connection._loop.call_exception_handler(
-                    {"message": "a listener of a connection failed", "exception": error}
-                )
-            except BaseException:
-                self._calls.extendleft(reversed(calls))
-                if self._calls:
-                    connection._loop.call_soon(self._call)
-                raise
+        def put(connection: Any, said: Said) -> None:
+            if not calls:
+                connection._loop.call_soon(call_all)
+            calls.append((call, connection, said))
+
+        return put
+
+    def _call_all(self) -> None:
+        """Call what has come so far; what comes meanwhile has its own turn."""
+        calls = self._calls
+        count = len(calls)
+        try:
+            while count and calls:
+                count -= 1
+                call, connection, said = calls.popleft()
+                try:
+                    call(connection, *said)
+                except Exception as error:
+                    text = "a listener of a connection failed"
+                    connection._loop.call_exception_handler(
+                        {"message": text, "exception": error}
+                    )
+        finally:
+            if calls:
+                calls[0][1]._loop.call_soon(self._call_all)
 
 
 # -- parts of Connection and Pool ----------------------------------------------------
@@ -451,7 +465,7 @@ class Listening(Observed, Notifying):
         call = Observers.check(callback)
         if inspect.iscoroutinefunction(callback):
             call = functools.partial(self._observers.call, callback)
-        put = functools.partial(self._channels.call_later, call)
+        put = self._channels.caller(call)
         await self._listen((check_channel(channel),), callback, put)
 
     async def remove_listener(self, channel: str, callback: Callback) -> None:
@@ -543,7 +557,7 @@ class Listening(Observed, Notifying):
 
     def on_notification(self, pid: int, channel: str, payload: str) -> None:
         """Called by the session for a NotificationResponse."""
-        self._channels.deliver(self, Notification(pid, channel, payload))
+        self._channels.deliver(self, (pid, channel, payload))
 
     def on_closed(self) -> None:
         """Called by the session when it has ended."""

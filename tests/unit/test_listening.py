@@ -202,7 +202,7 @@ async def entered(**options):
 def put(block, *payloads):
     """Say something to a block."""
     for payload in payloads:
-        block.put(None, chopin.Notification(7, "c", payload))
+        block.put(None, (7, "c", payload))
 
 
 async def taken(block, count):
