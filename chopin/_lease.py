@@ -219,6 +219,7 @@ def lend(lease: Lease) -> Connection:
     handle._command_timeout = own._command_timeout
     handle._record_class = own._record_class
     handle._observers = own._observers
+    handle._channels = own._channels
     handle._top_xact = None
     handle._lease = lease
     state = getattr(own, "__dict__", None)

@@ -176,9 +176,6 @@ class Observed:
         """Called by the session for a NoticeResponse."""
         self._observers.tell_notice(cast("Connection", self), message)
 
-    def on_notification(self, pid: int, channel: str, payload: str) -> None:
-        """Called by the session for a NotificationResponse; nobody listens yet."""
-
     def on_closed(self) -> None:
         """Called by the session when it has ended."""
         self._observers.tell_closed(cast("Connection", self))

@@ -1,7 +1,8 @@
 """How a pool makes a connection: by the user's functions, within its time.
 
-Owns: `Opener`, and what the connections of one event loop share.
-Layer L5. Imports L0, L2, L4 and the pool's settings and slots.
+Owns: `Opener`, what the connections of one event loop share, and which failures will
+not pass.
+Layer L5. Imports L0, L2, L4, retry and the pool's settings and slots.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from chopin._poolsettings import PoolSettings, run_hook
 from chopin._slots import Slot
 from chopin.connect import connect_session
 from chopin.exceptions import InterfaceError
+from chopin.retry import kind_of
 
 if TYPE_CHECKING:
     from chopin._rows import Description
@@ -49,8 +51,11 @@ class Opener:
         """Tell new connections nothing of what the old ones have learnt of texts."""
         self._descriptions.clear()
 
-    async def connect(self) -> Slot:
+    async def connect(self, *, listens: bool = False) -> Slot:
         """A new connection that `init` has seen, within the time for connecting.
+
+        Args:
+            listens: it is for `Pool.listen`, perhaps to another address.
 
         Raises:
             TimeoutError: that is over.
@@ -58,9 +63,9 @@ class Opener:
         """
         settings = self._settings
         async with asyncio.timeout(settings.connect_timeout):
-            connection = await self._make()
+            connection = await self._make(listens)
             session = connection._session
-            if settings.pooler is not None:
+            if settings.pooler is not None and not listens:
                 session.pooled = True
             try:
                 if settings.init is not None:
@@ -75,23 +80,24 @@ class Opener:
         lifetime = settings.limits.max_lifetime * (1 - 0.05 * random.random())
         return Slot(session, connection, now, now + lifetime)
 
-    async def _make(self) -> Connection:
+    async def _make(self, listens: bool) -> Connection:
         settings = self._settings
         if settings.connect is None:
             session = await connect_session(
-                settings.config,
+                settings.listen_config if listens else settings.config,
                 record_class=settings.record_class,
                 codecs=self._codecs,
                 descriptions=self._descriptions,
                 salted_cache=self._salted,
             )
             return settings.connection_class(session)
+        dsn, options = settings.listen_args if listens else settings.connect_args
         connection: Any = await settings.connect(
-            settings.dsn,
+            dsn,
             loop=self._loop,
             connection_class=settings.connection_class,
             record_class=settings.record_class,
-            **settings.options,
+            **options,
         )
         if isinstance(connection, settings.connection_class):
             return connection
@@ -99,6 +105,11 @@ class Opener:
             f"the pool's connect returned {type(connection).__name__}, expected "
             f"{settings.connection_class.__name__}"
         )
+
+
+def is_final(error: Exception) -> bool:
+    """Whether connecting once more cannot help, such as with a wrong password."""
+    return not isinstance(error, OSError) and kind_of(error) in ("permanent", "client")
 
 
 def _check(connection: Connection) -> None:

@@ -61,8 +61,13 @@ class Operated:
             >>> pool.stats().waiting
             0
         """
-        pools = [part.pool for part in self._all_parts()]
-        return PoolStats.of(pools, self._past, self.get_min_size(), self.get_max_size())
+        parts = self._all_parts()
+        pools = [part.pool for part in parts]
+        sizes = self.get_min_size(), self.get_max_size()
+        return PoolStats.of(pools, self._past, *sizes)._replace(
+            listening=sum(part.hub.size for part in parts),
+            listeners=sum(part.hub.listeners for part in parts),
+        )
 
     def holders(self) -> list[Holder]:
         """Who holds connections of this pool, the longest first.
@@ -94,7 +99,10 @@ class Operated:
         self._in_each_loop(lambda part: part.tick())
 
     async def expire_connections(self) -> None:
-        """Replace every connection: idle ones now, the others once they are free."""
+        """Replace every connection: idle ones now, the others once they are free.
+
+        That of `listen` is replaced at once; who listens gets a `Gap`.
+        """
         await self.flush("gracefully")
 
     async def flush(self, which: Literal["idle", "gracefully", "all"] = "idle") -> None:

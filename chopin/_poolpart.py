@@ -1,7 +1,7 @@
 """The part of a pool that belongs to one event loop: does what `LoopPool` decides.
 
 Owns: `PoolPart`: opening and closing connections, cleaning and checking them, timers,
-waiting with a time-out, and the leases of this loop.
+waiting with a time-out, the leases and the hub of this loop.
 Layer L5. Imports L0, L3, L4 and the pool's other modules but `pool`.
 
 Rules
@@ -27,10 +27,11 @@ from typing import Any
 
 from chopin import _statements
 from chopin._execute import unblocked
+from chopin._hub import Hub
 from chopin._lease import Holder, Lease, holds_one_of, lend, take_back
 from chopin._looppool import LoopPool
 from chopin._ops import check_timeout, start_sync
-from chopin._poolopening import Opener
+from chopin._poolopening import Opener, is_final
 from chopin._poolsettings import PoolSettings, run_hook
 from chopin._slots import GONE, Read, Slot, Ticket
 from chopin.aio import WireProtocol
@@ -41,7 +42,6 @@ from chopin.exceptions import (
     PoolError,
     PoolTimeoutError,
 )
-from chopin.retry import kind_of
 
 log = logging.getLogger("chopin.pool")
 
@@ -74,6 +74,7 @@ class PoolPart:
         self._wake_time = math.inf
         self._on_drained: Callable[[], None] | None = None
         self._burial = threading.Lock()
+        self.hub = Hub(settings, loop, self.clock, self._opener, self._start, self.pool)
 
     # -- single queries and acquisitions -----------------------------------------------
 
@@ -191,6 +192,7 @@ class PoolPart:
             )
         lease.end()
         handle._observers.log.clear()
+        handle._stop_listening("it was released to the pool")
         if session.is_open and (
             handle._top_xact is not None
             # not one that is being rolled back already
@@ -245,6 +247,8 @@ class PoolPart:
         """Close connections; the next ones know nothing of what these were told."""
         self._opener.forget()
         self.pool.flush(which)
+        if which != "idle":
+            self.hub.renew()
 
     def recover(self, lease: Lease) -> None:
         """A handle was dropped without being released: take its connection back."""
@@ -253,6 +257,7 @@ class PoolPart:
         lease.end()
         own = lease.slot.connection
         own._session.listen(own)
+        own._stop_listening("it was released to the pool")
         if not lease.is_reported:
             self.pool.counts.leaks += 1
         own._session.dirty = True
@@ -283,7 +288,7 @@ class PoolPart:
             slot = await self._connect()
         except Exception as error:
             if not self._burial.locked():
-                self.pool.open_failed(error, _is_final(error), self.clock())
+                self.pool.open_failed(error, is_final(error), self.clock())
         else:
             if self._burial.locked():
                 slot.connection._session.terminate()
@@ -437,6 +442,7 @@ class PoolPart:
         for slot in list(pool.slots):
             slot.state = GONE
             slot.connection._session.cut()
+        self.hub.cut()
         for collection in (pool.slots, pool.idle, pool.shared, pool.settling):
             collection.clear()
         pool.counts.closed += size
@@ -552,6 +558,7 @@ class PoolPart:
         for task in list(self._openers):
             task.cancel()
         pool.fail_waiting(lambda: PoolError("pool is closing"))
+        self.hub.close()
         pool.flush("all" if is_fast else "idle")
         for slot in list(pool.settling):
             pool.discard(slot)
@@ -567,6 +574,7 @@ class PoolPart:
         """End everything now, without a word to the server."""
         pool = self.pool
         pool.is_closing = True
+        self.hub.terminate()
         for task in list(self._tasks):
             task.cancel()
         pool.fail_waiting(lambda: PoolError("pool is closing"))
@@ -612,11 +620,6 @@ def _end_use(session: WireProtocol, text: str) -> None:
         session.terminate()  # calls that are not sent yet would go on
     elif session.in_flight:
         session.drop_all(text)
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether connecting once more cannot help, such as with a wrong password."""
-    return not isinstance(error, OSError) and kind_of(error) in ("permanent", "client")
 
 
 def _left(deadline: float, now: float) -> float | None:

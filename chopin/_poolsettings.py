@@ -69,6 +69,11 @@ class PoolOptions(ConnectOptions, total=False):
         connection_class: a subclass of `Connection`.
         record_class: a subclass of `Record`.
         pooler: as for `chopin.connect`.
+        listen_dsn: where `Pool.listen` connects, with the other arguments for
+            connecting but host and port; None: where all connect. For a pooler in
+            transaction mode, behind which nothing is heard.
+        listen_check: seconds after which its connection is asked whether the server is
+            there (30); 0 or None: never.
     """
 
     init_size: int | None
@@ -94,6 +99,8 @@ class PoolOptions(ConnectOptions, total=False):
     connection_class: type[Connection]
     record_class: type[Record]
     pooler: Literal["transaction"] | None
+    listen_dsn: str | None
+    listen_check: float | None
 
 
 class PoolSettings:
@@ -126,6 +133,8 @@ class PoolSettings:
         connection_class: type[Connection] = Connection,
         record_class: type[Record] = Record,
         pooler: Literal["transaction"] | None = None,
+        listen_dsn: str | None = None,
+        listen_check: float | None = 30.0,
         **options: Unpack[ConnectOptions],
     ) -> None:
         _check_connection_class(connection_class)
@@ -141,6 +150,8 @@ class PoolSettings:
         self.connection_class = connection_class
         self.record_class = record_class
         self.pooler = pooler
+        self.listen_dsn = listen_dsn
+        self.listen_check = _seconds("listen_check", listen_check)
         self.connect = _hook("connect", connect)
         self.setup = _hook("setup", setup)
         self.init = _hook("init", init)
@@ -162,6 +173,8 @@ class PoolSettings:
             )
         )
         self.set_connect_args(dsn, dict(options))
+        if listen_dsn is not None and connect is None:
+            parse_config(*self.listen_args[:1], **self.listen_args[1])
         self.per_loop = _count("per_loop", per_loop, 1)
         min_size, max_size = self._set_sizes(budget, init_size, min_size, max_size)
         self.acquire_timeout = _seconds("acquire_timeout", acquire_timeout, zero=0.0)
@@ -227,6 +240,28 @@ class PoolSettings:
             self._config = parse_config(self.dsn, **self.options)
         return self._config
 
+    @property
+    def connect_args(self) -> tuple[str | None, dict[str, Any]]:
+        """What a function of the user's connects with."""
+        return self.dsn, self.options
+
+    @property
+    def listen_args(self) -> tuple[str | None, dict[str, Any]]:
+        """The same for `Pool.listen`."""
+        if self.listen_dsn is None:
+            return self.connect_args
+        kept = self.options.items()
+        options = {name: value for name, value in kept if name not in _PLACE}
+        return self.listen_dsn, options
+
+    @property
+    def listen_config(self) -> ConnectConfig:
+        """How `Pool.listen` connects, where the user has no function for that."""
+        if self.listen_dsn is None:
+            return self.config
+        dsn, options = self.listen_args
+        return parse_config(dsn, **options)
+
     def resize(self, max_size: int, min_size: int | None) -> None:
         """Change the sizes."""
         if min_size is None:
@@ -261,6 +296,9 @@ class PoolSettings:
         )
         return max(min(times), 0.01)
 
+
+# What a DSN for listening says instead.
+_PLACE = ("host", "hostaddr", "port")
 
 _QUERIES = ("fetch", "fetchrow", "fetchval", "execute", "_run", "_retry")
 

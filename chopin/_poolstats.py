@@ -36,6 +36,9 @@ class PoolStats(NamedTuple):
         resets: connections that were reset.
         validations_failed: connections that were found dead by a check.
         leaks: connections that were held for too long or dropped.
+        listening: connections of `Pool.listen`, which count neither in `size` nor in
+            `max_size`: one in each event loop where somebody listens.
+        listeners: blocks of `Pool.listen`.
     """
 
     size: int
@@ -57,6 +60,8 @@ class PoolStats(NamedTuple):
     resets: int
     validations_failed: int
     leaks: int
+    listening: int = 0
+    listeners: int = 0
 
     @classmethod
     def of(

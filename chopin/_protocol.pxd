@@ -123,6 +123,7 @@ cdef class Session:
     cdef public bint dirty               # something ran that may have left state behind
     cdef public bint made_temporary      # such as a temporary table, perhaps
     cdef readonly str last_sql           # the text that was sent last
+    cdef public object after_block       # called once, when no block is open any more
 
     cdef int note(self, Op op, str sql, bint leaves_state) except -1
     cdef int submit(self, Op op) except -1

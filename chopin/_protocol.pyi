@@ -80,6 +80,7 @@ class Session:
     statement_size_limit: int
     pooled: bool
     dirty: bool
+    after_block: Callable[[], object] | None
 
     def __init__(
         self,

@@ -192,10 +192,8 @@ cdef class Op(Waiter):
 
 
 cdef object unexpected(unsigned char kind, char step):
-    wanted = (
-        "ReadyForQuery" if step == STEP_DONE else f"the reply for step {chr(step)!r}"
-    )
-    return f"unexpected message {chr(kind)!r} where {wanted} was due"
+    due = "ReadyForQuery" if step == STEP_DONE else f"the reply for step {chr(step)!r}"
+    return f"unexpected message {chr(kind)!r} where {due} was due"
 
 
 cdef class Statement:
@@ -403,6 +401,9 @@ cdef class Session:
             op.session = None
         if op.riders is not None:
             self._confirm(op)
+        if self.after_block is not None and self.txn == TXN_IDLE:
+            self.loop.call_soon(self.after_block)
+            self.after_block = None
         op.error = None  # its traceback may lead to whoever holds the operation
         if op.abandoned:
             self.gate.abandoned -= 1
@@ -457,7 +458,6 @@ cdef class Session:
 
         The first letters tell almost always that it did not.
         """
-        cdef bytes tag
         if size < 5 or not (
             (data[0] == c"A" and data[1] == c"L")
             or (data[0] == c"D" and data[2] != c"L")

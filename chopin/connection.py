@@ -2,7 +2,7 @@
 
 Owns: `connect` and `Connection`: asyncpg's methods over one session.
 Layer L5. Imports everything below, and the concepts beside it (many, customizing,
-transaction, cursor, prepared_stmt), which do not import it back.
+listening, transaction, cursor, prepared_stmt), which do not import it back.
 
 Rules
 - A method that sends a cached statement is one coroutine with one await: `start_query`
@@ -33,7 +33,6 @@ from chopin._execute import (
 from chopin._observers import (
     ConnectionParameters,
     LoggedQuery,
-    Observed,
     Observers,
 )
 from chopin._ops import (
@@ -57,6 +56,7 @@ from chopin.connect import connect_session
 from chopin.cursor import CursorFactory
 from chopin.customizing import Customized
 from chopin.exceptions import InterfaceError, PostgresError
+from chopin.listening import Channels, Listening
 from chopin.many import ManyTimes
 from chopin.prepared_stmt import PreparedStatement
 from chopin.transaction import Isolation, Transaction
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from chopin._fitting import Row, Shape
 
 
-class Connection(Observed, ManyTimes, Customized):
+class Connection(Listening, ManyTimes, Customized):
     """A connection to a PostgreSQL server. Made by `connect`, never by calling it.
 
     Calls from several tasks are pipelined: they are sent as they come and answered in
@@ -92,6 +92,7 @@ class Connection(Observed, ManyTimes, Customized):
         self._command_timeout = session.config.command_timeout
         self._record_class = session.record_class
         self._observers = Observers()
+        self._channels = Channels()
         self._top_xact: Transaction | None = None
         session.listen(self)
 
@@ -509,7 +510,8 @@ class Connection(Observed, ManyTimes, Customized):
         """Bring the session back to how it was after `connect`.
 
         Rolls back what is open; resets role and settings; releases advisory locks,
-        cursors, channels, temporary tables. Log listeners are removed.
+        cursors, channels, temporary tables. Listeners are removed, but those of its
+        end and query loggers.
 
         Args:
             timeout: seconds.
@@ -519,6 +521,7 @@ class Connection(Observed, ManyTimes, Customized):
         async with asyncio.timeout(timeout):
             await unblocked(session)
             self._observers.log.clear()
+            self._stop_listening("the connection was reset")
             if self.is_in_transaction() or self._top_xact is not None:
                 self._report_open_transaction()
                 self._top_xact = None

@@ -5,8 +5,8 @@ Layer L5. Imports everything below and the pool's other modules.
 
 Where what is
     `_looppool` decides, `_poolpart` does it for one event loop, `_lease` is a
-    connection in somebody's hands, `_budget` counts connections for all loops and
-    pools, `_poolsettings` reads the arguments.
+    connection in somebody's hands, `_hub` the one that listens for all, `_budget`
+    counts connections for all loops and pools, `_poolsettings` reads the arguments.
 
 Rules
 - A single query is one coroutine. When a connection is idle it has one await, for the
@@ -37,6 +37,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack
 
+from chopin._hub import Listened
 from chopin._lease import PoolAcquireContext, lease_of
 from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query, start_script
 from chopin._poolclosing import begin_closing, wait_drained, warn_when_slow
@@ -84,7 +85,7 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
-class Pool(Operated):
+class Pool(Operated, Listened):
     """Connections to one database, for any number of tasks and event loops.
 
     Made by `create_pool`, which describes the arguments.
@@ -208,7 +209,9 @@ class Pool(Operated):
 
     def __del__(self) -> None:
         parts = [
-            part for part in getattr(self, "_parts", {}).values() if part.pool.size
+            part
+            for part in getattr(self, "_parts", {}).values()
+            if part.pool.size or part.hub.size
         ]
         if not parts or self._state is _State.CLOSED:
             return
@@ -491,16 +494,21 @@ class Pool(Operated):
                 "cannot release the connection in another event loop than the one in "
                 "which it was acquired"
             )
-        count, name = len(connection._observers.log), repr(connection)
+        left = {
+            "notification": len(connection._channels),
+            "log": len(connection._observers.log),
+        }
+        name = repr(connection)
         await lease.part.release(connection, timeout)
-        if count:
-            warnings.warn(
-                InterfaceWarning(
-                    f"{name} is being released to the pool but has {count} active log "
-                    f"listener{'s' if count > 1 else ''}"
-                ),
-                stacklevel=3,
-            )
+        for kind, count in left.items():
+            if count:
+                warnings.warn(
+                    InterfaceWarning(
+                        f"{name} is being released to the pool but has {count} active "
+                        f"{kind} listener{'s' if count > 1 else ''}"
+                    ),
+                    stacklevel=3,
+                )
 
     @contextlib.asynccontextmanager
     async def transaction(

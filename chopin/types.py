@@ -31,8 +31,10 @@ __all__ = [
     "BitString",
     "Box",
     "Circle",
+    "Gap",
     "Line",
     "LineSegment",
+    "Notification",
     "Path",
     "Point",
     "Polygon",
@@ -45,6 +47,50 @@ _Number = SupportsFloat | SupportsIndex | str
 _BitOrder = Literal["big", "little"]
 _BoundT = TypeVar("_BoundT")
 _ElementT = TypeVar("_ElementT")
+
+
+class Notification(NamedTuple):
+    """What somebody has said on a channel by NOTIFY.
+
+    Source: PostgreSQL documentation, "NOTIFY".
+
+    Example:
+        >>> Notification(pid=4711, channel="jobs", payload="7").payload
+        '7'
+    """
+
+    pid: int
+    """Server process of the connection that said it."""
+    channel: str
+    """Where it was said."""
+    payload: str
+    """What was said, possibly nothing (``""``)."""
+
+
+class Gap(NamedTuple):
+    """Stands among notifications where some may be missing: read the table again.
+
+    Example:
+        >>> print(Gap(0.0, 12, None))
+        12 notifications were dropped: the reader is too slow
+    """
+
+    seconds: float
+    """For how long nobody listened."""
+    dropped: int
+    """How many were dropped because the reader was too slow."""
+    reason: BaseException | None
+    """What the session has ended with, if that is why."""
+
+    def __str__(self) -> str:
+        parts = []
+        if self.reason is not None:
+            parts.append(f"nobody listened for {self.seconds:.3g} s: {self.reason!r}")
+        if self.dropped:
+            parts.append(
+                f"{self.dropped} notifications were dropped: the reader is too slow"
+            )
+        return "; ".join(parts)
 
 
 class Type(NamedTuple):

@@ -81,6 +81,15 @@ def test_transactions(server, observer):
     assert left == (None,)
 
 
+def test_job_queue(server):
+    """Each job is done once, tried again where it failed, and given up in the end."""
+    assert output_of("jobqueue.py", server.dsn).splitlines() == [
+        "20 jobs for 4 workers",
+        "16 letters to 4 guests, each written once",
+        "given up after 3 attempts: Ludwig is not at home",
+    ]
+
+
 async def answer_to(example, names):
     """What the prompt of ``python -m asyncio`` says to an example."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT

@@ -314,6 +314,55 @@ async def test_restart_under_load(place, how):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [*ENDS, "backend"])
+async def test_listening_goes_on(place, how):
+    """Who listens is told of the gap when the server is back, and hears all behind it.
+
+    What is said without a pause has no other holes than that.
+    """
+    pool = await place.create(max_size=2, retry_connect=PATIENCE_S)
+    heard, over = [], asyncio.Event()
+
+    async def speak():
+        for number in itertools.count():
+            if over.is_set():
+                return
+            with contextlib.suppress(chopin.PostgresError):
+                await pool.notify("chaos", str(number))
+
+    async with asyncio.timeout(PATIENCE_S), pool.listen("chaos") as notifications:
+        speaking = asyncio.create_task(speak())
+        for _ in range(100):
+            heard.append(await anext(notifications))
+        with observing(place.server) as observer:
+            listens = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+            [(pid,)] = observer.execute(listens).fetchall()
+        if how == "backend":
+            os.kill(pid, signal.SIGKILL)
+        else:
+            await end(place.server, how)
+            await start(place.server)
+        while not isinstance(heard[-1], chopin.Gap):
+            heard.append(await anext(notifications))
+        gap = len(heard)
+        for _ in range(100):
+            heard.append(await anext(notifications))
+        over.set()
+        await speaking
+    assert 0 < heard[gap - 1].seconds < PATIENCE_S
+    for part in (heard[: gap - 1], heard[gap:]):
+        numbers = [int(item.payload) for item in part]
+        # one that was lost on its way has never been said
+        assert numbers == sorted(set(numbers))
+        assert numbers[-1] - numbers[0] - len(numbers) < 3
+    stats = pool.stats()
+    assert (stats.listening, stats.listeners) == (1, 0)
+    with observing(place.server) as observer:
+        await pool.close()
+        assert await looked(lambda: not sessions(observer, place.name))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ENDS)
 async def test_transaction_is_tried_again(place, how):
     """A transaction whose server ends before COMMIT is run again, and is there once."""

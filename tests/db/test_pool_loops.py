@@ -587,6 +587,24 @@ async def test_loop_is_closed_while_it_connects(create, factory, tcp_dsn):
         assert pool.get_size() == 0
 
 
+@pytest.mark.parametrize("how", ["end", "stop"])
+async def test_loop_that_listens_ends(create, factory, observer, application_name, how):
+    """With its loop a listening connection goes; those of other loops stay."""
+    pool = await create()
+    with untidy():
+        async with pool.listen("a") as notifications:
+            async with OtherLoop(factory) as other:
+                await other.run(pool.listen("a").__aenter__())
+                assert pool.stats().listening == 2
+                await getattr(other, how)()
+            async with pool.acquire() as conn, patience():
+                await conn.notify("a", "x")
+                assert (await anext(notifications)).payload == "x"
+        await pool.close()
+        assert pool.stats().listening == 0
+        assert await looked(lambda: not sessions(observer, application_name))
+
+
 @pytest.mark.parametrize("how", ["close", "terminate"])
 async def test_pool_is_closed_after_a_loop(
     create, factory, observer, application_name, how

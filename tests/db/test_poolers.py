@@ -338,6 +338,36 @@ async def test_cancellation(clients, observer):
             assert await asyncio.gather(*calls) == list(numbers)
 
 
+async def test_listening_is_refused(pooler, connect):
+    """Where it is known that nothing would be heard, nobody waits for it."""
+    conn = await connect(pooler.dsn, ssl="disable", pooler="transaction")
+    for listen in (conn.listen("a").__aenter__, lambda: conn.add_listener("a", print)):
+        with pytest.raises(chopin.InterfaceError, match="pooler in transaction mode"):
+            await listen()
+
+
+async def test_listening_is_refused_by_pools(pooler, dsn):
+    """A pool may be told where to listen instead; speaking needs nothing."""
+    options = {"ssl": "disable", "min_size": 0, "max_size": 2}
+    async with chopin.create_pool(pooler.dsn, **options) as pool:
+        # from here on it is known that there is a pooler
+        sql = f"SELECT $1::int AS known_{next(numbers)}"
+        make_known(pooler, sql)
+        await pool.fetchval(sql, 1)
+        with pytest.raises(chopin.InterfaceError, match="give .* as listen_dsn"):
+            async with pool.listen("a"):
+                pass
+    options["pooler"] = "transaction"
+    async with (
+        asyncio.timeout(20),
+        chopin.create_pool(pooler.dsn, listen_dsn=dsn, **options) as pool,
+        pool.listen("a") as notifications,
+    ):
+        for number in range(ROUNDS):
+            await pool.notify("a", str(number))
+            assert (await anext(notifications)).payload == str(number)
+
+
 async def test_pooler_that_goes(server, connect, tmp_path):
     """A pooler that is killed is the loss of its connections."""
     if PGBOUNCER is None:
