@@ -1,7 +1,7 @@
 """What a pool was asked to be: its arguments, checked.
 
 Owns: `PoolSettings`, and the words of `validate` and `reset`.
-Layer L5. Imports L0, L4 and connection.
+Layer L5. Imports L0, L2, L4 and connection.
 
 Rules
 - Everything is checked before anything is opened; a message names the argument.
@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Unpack
 
 from chopin._budget import Budget
+from chopin._codecs_registry import Registry
 from chopin._lease import check_class
 from chopin._rows import Record, check_record_class
 from chopin._slots import Limits
+from chopin.codecs import CodecSpec, JSONOption
 from chopin.config import ConnectConfig, ConnectOptions, parse_config
 from chopin.connection import Connection
 from chopin.exceptions import InterfaceError
@@ -69,6 +71,8 @@ class PoolOptions(ConnectOptions, total=False):
         connection_class: a subclass of `Connection`.
         record_class: a subclass of `Record`.
         pooler: as for `chopin.connect`.
+        json: as for `chopin.connect`, for all connections.
+        codecs: as for `chopin.connect`, for all connections.
     """
 
     init_size: int | None
@@ -94,6 +98,8 @@ class PoolOptions(ConnectOptions, total=False):
     connection_class: type[Connection]
     record_class: type[Record]
     pooler: Literal["transaction"] | None
+    json: JSONOption
+    codecs: Mapping[str, CodecSpec] | None
 
 
 class PoolSettings:
@@ -126,6 +132,8 @@ class PoolSettings:
         connection_class: type[Connection] = Connection,
         record_class: type[Record] = Record,
         pooler: Literal["transaction"] | None = None,
+        json: JSONOption = None,
+        codecs: Mapping[str, CodecSpec] | None = None,
         **options: Unpack[ConnectOptions],
     ) -> None:
         _check_connection_class(connection_class)
@@ -141,6 +149,10 @@ class PoolSettings:
         self.connection_class = connection_class
         self.record_class = record_class
         self.pooler = pooler
+        self.registry = Registry(codecs, json)
+        # for a function of the user's that connects
+        given = {"json": json, "codecs": codecs}
+        self.said_of_types = {name: given[name] for name in given if given[name]}
         self.connect = _hook("connect", connect)
         self.setup = _hook("setup", setup)
         self.init = _hook("init", init)
