@@ -109,6 +109,9 @@ LEFT JOIN pg_catalog.pg_range AS r ON r.rngtypid OPERATOR(pg_catalog.=) t.oid
 LEFT JOIN pg_catalog.pg_range AS m ON m.rngmultitypid OPERATOR(pg_catalog.=) t.oid
 """
 
+#: The type of the parameter of `BY_OID`, "oid[]".
+OIDS = 1028
+
 #: The types asked for and all that they are made of.
 BY_OID = _SQL.format(start="$1::pg_catalog.oid[]")
 
