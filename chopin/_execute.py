@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 
 from chopin import _statements, introspect
 from chopin._ops import (
-    ROWS,
     VALUE,
     start_cached,
     start_own,

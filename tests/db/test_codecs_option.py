@@ -101,7 +101,8 @@ async def test_every_place(pool):
         Mood.CALM, [Mood.wild], price, [price], {"b": 1}, UserId(7), Range(1, 2),
     )  # fmt: skip
     assert await pool.fetchval("SELECT $1::deep", deep) == deep
-    assert await pool.fetchval("SELECT ROW('calm'::mood, (1, 'x')::price, '1'::doc)") == (
+    got = await pool.fetchval("SELECT ROW('calm'::mood, (1, 'x')::price, '1'::doc)")
+    assert got == (
         Mood.CALM, Price(1, "x"), 1,
     )  # fmt: skip
     assert await pool.fetchval(
@@ -336,7 +337,8 @@ async def test_json(connect, option):
         value, [value, None], [(1, 2), "x"], None,
     )  # fmt: skip
     assert got == (
-        value, value, [value, None], [[1, 2], "x"], (value,), {"a": 2}, None, None, None,
+        value, value, [value, None], [[1, 2], "x"], (value,), {"a": 2},
+        None, None, None,
     )  # fmt: skip
     assert await conn.fetchval("SELECT $1::jsonb IS NULL", None) is True
     with pytest.raises(chopin.DataError, match=r"\$1.*not.*serializable"):
@@ -414,7 +416,7 @@ POINT = bytes.fromhex("0101000000000000000000f03f0000000000000040")
 
 
 async def test_geometry(create, geometry):
-    """A geometry is text until something else is said: bytes, or what functions make."""
+    """A geometry is text until more is said: bytes, or what functions make of it."""
     queries = "SELECT $1::gis.geometry", "SELECT $1::gis.geometry[]"
     text = "\\x" + POINT.hex()
     plain = await create()
