@@ -10,6 +10,7 @@ from chopin import exceptions as exceptions
 from chopin import types as types
 from chopin._budget import Budget, Limit
 from chopin._rows import Record
+from chopin.codecs import JSON, Array, TypeCodec
 from chopin.connection import Connection, connect
 from chopin.exceptions import *  # noqa: F403
 from chopin.pool import Pool, create_pool
@@ -35,6 +36,8 @@ from chopin.types import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "JSON",
+    "Array",
     "Attribute",
     "BitString",
     "Box",
@@ -55,6 +58,7 @@ __all__ = [
     "Retry",
     "ServerVersion",
     "Type",
+    "TypeCodec",
     "connect",
     "create_pool",
     "retry",

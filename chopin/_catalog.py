@@ -34,7 +34,7 @@ class CatalogType(NamedTuple):
             bound of a range, the range of a multirange; 0 for none.
         array_oid: OID of the array of it, 0 for none.
         delimiter: between elements in the literal of its array.
-        names: of a composite type's attributes, in order.
+        names: of a composite type's attributes, in order; the labels of an enum.
         parts: the OIDs of their types.
     """
 

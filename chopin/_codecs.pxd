@@ -5,11 +5,13 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from chopin._codecbase cimport Codec
 from chopin._codecs_composite cimport Scope
+from chopin._codecs_registry cimport Registry
 
 
 cdef class CodecMap(Scope):
     cdef readonly CodecMap parent
     cdef CodecMap root           # the outermost scope: a pool's, or a connection's
+    cdef Registry registry       # of the root: what is said in advance, or None
     cdef dict own                # oid -> Codec; replaced as a whole by every change
     cdef dict facts              # of the root: oid -> CatalogType; replaced as well
     cdef dict derived            # oid -> Codec made of the others
@@ -22,6 +24,8 @@ cdef class CodecMap(Scope):
     cdef Codec get(self, uint32_t oid)
     cdef Codec find(self, uint32_t oid)
     cdef Codec derive(self, uint32_t oid, int depth)
+    cdef Codec chosen(self, Codec codec, fact, int depth)
+    cdef Codec under_domain(self, fact, int depth)
     cdef Codec refitted(self, Codec codec, int depth)
     cdef Codec complete(self, Codec codec)
     cdef Codec part(self, uint32_t oid, int depth)

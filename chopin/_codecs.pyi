@@ -1,17 +1,21 @@
 """What Python sees of the table of codecs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Self
 
 from chopin._catalog import CatalogType
 from chopin._codecbase import Codec
+from chopin._codecs_registry import Registry
+from chopin.codecs import CodecSpec, JSONOption
 
 class CodecMap:
     """A scope of codecs: those registered here, those of the parent, the table."""
 
     parent: CodecMap | None
 
-    def __new__(cls, parent: CodecMap | None = None) -> Self: ...
+    def __new__(
+        cls, parent: CodecMap | None = None, registry: Registry | None = None
+    ) -> Self: ...
     @property
     def version(self) -> int: ...
     def lookup(self, oid: int) -> Codec: ...
@@ -25,7 +29,7 @@ class CodecMap:
         *,
         encoder: Callable[[Any], Any],
         decoder: Callable[[Any], Any],
-        format: Literal["text", "binary", "tuple"] = "text",
+        format: Literal["text", "binary", "tuple", "value"] = "text",
         array_oid: int = 0,
     ) -> None: ...
     def register_alias(
@@ -47,6 +51,9 @@ class CodecMap:
     def install(self, codec: Codec, array_oid: int = 0) -> None: ...
     def unregister(self, oid: int) -> None: ...
 
+def scope_of(
+    codecs: Mapping[str, CodecSpec] | None, json: JSONOption
+) -> CodecMap | None: ...
 def builtin_named(name: str) -> Codec | None: ...
 def contrib_named(name: str) -> Codec | None: ...
 def decode_value(codec_or_oid: Codec | int, data: bytes) -> Any: ...

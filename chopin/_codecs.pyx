@@ -2,11 +2,14 @@
 """The scopes of codecs: what a connection and a pool have beside the table.
 
 Owns: `CodecMap`, and the anonymous record, whose codec knows its scope.
-Layer L2. Imports L0, L1, `_catalog`, `_codecs_table` and the nested families.
+Layer L2. Imports L0, L1, `_catalog`, `_codecs_table`, `_codecs_registry` and the nested
+families.
 
 Rules
 - What a user registers lies in a `CodecMap`, which asks its parent (connection, pool,
   table) for what it does not have itself.
+- What a user says in advance is in the `Registry` of the outermost scope: it is what
+  the table or the catalog says of a type, in the form that he wants.
 - What the catalog says of other types lies in the outermost scope, for all below it.
   Codecs of nested types are made of it on demand, by the scope that overrides one.
 - A change replaces the dict of its scope, so that a reader of another thread sees the
@@ -24,6 +27,7 @@ from chopin._codecs_contrib cimport contrib_codec
 from chopin._codecs_custom cimport custom_codec, renamed, unknown_codec
 from chopin._codecs_nested cimport array_of
 from chopin._codecs_range cimport multirange_of, range_of
+from chopin._codecs_registry cimport Registry
 from chopin._codecs_table cimport ARRAYS, NAMES, TABLE, add_to_table
 from chopin._oids cimport *
 from chopin._wire cimport FORMAT_BINARY, FORMAT_TEXT, get_int32
@@ -53,6 +57,7 @@ cdef class CodecMap(Scope):
 
     Args:
         parent: the scope to ask next, None for the table alone.
+        registry: of the outermost scope: what a user says of types in advance.
 
     Example:
         >>> pool = CodecMap()
@@ -63,8 +68,9 @@ cdef class CodecMap(Scope):
     Source: PostgreSQL docs, "Data Types".
     """
 
-    def __cinit__(self, CodecMap parent=None):
+    def __cinit__(self, CodecMap parent=None, Registry registry=None):
         self.parent = parent
+        self.registry = registry
         self.root = self if parent is None else parent.root
         self.own = {}
         self.facts = {}
@@ -103,13 +109,40 @@ cdef class CodecMap(Scope):
         if codec is not None:
             if codec.oid == OID_RECORD:
                 return record_of(oid, codec.name, self)
-            return self.refitted(codec, depth)
+            return self.chosen(self.refitted(codec, depth), None, depth)
         fact = self.root.facts.get(oid)
         if fact is None or depth > MAX_DEPTH:
             return None
         if fact.kind == "a" and self.derive(fact.under, depth + 1) is None:
             return None         # it came with a codec of the user's, who took it back
-        return self.build(fact, depth)
+        return self.chosen(self.build(fact, depth), fact, depth)
+
+    cdef Codec chosen(self, Codec codec, fact, int depth):
+        """The codec of a type in the form that the registry wants, if it says any.
+
+        What it says of a domain counts in place of what it says of the type under it.
+        """
+        cdef Registry registry = self.root.registry
+        cdef tuple said = None if registry is None else registry.find(codec.oid, fact)
+        if said is None:
+            return codec
+        if fact is not None and fact.kind == "d":
+            codec = self.build_over(fact, self.under_domain(fact, depth))
+        return registry.choose(said, codec, fact, self.root.facts)
+
+    cdef Codec under_domain(self, fact, int depth):
+        """The codec of what is under a domain, as if nothing were said of it."""
+        cdef dict facts = self.root.facts
+        cdef Codec codec
+        under = facts.get(fact.under)
+        while under is not None and under.kind == "d":
+            fact, under = under, facts.get(under.under)
+        if under is not None:
+            return self.build(under, depth)
+        codec = TABLE.get(fact.under)
+        if codec is None:
+            return unknown_codec(fact.under)
+        return self.refitted(codec, depth)
 
     cdef Codec refitted(self, Codec codec, int depth):
         """A codec of the table, over what this scope has for its element."""
@@ -319,7 +352,8 @@ cdef class CodecMap(Scope):
             encoder: is called with the argument, returns what `format` says.
             decoder: is called with what `format` says, returns the value.
             format: what the functions exchange. ``"text"``: `str`, ``"binary"``: bytes,
-                ``"tuple"``: the fields of a date or time type, as the server counts.
+                ``"tuple"``: the fields of a date or time type, as the server counts,
+                ``"value"``: what the type is without the codec.
             array_oid: the OID of the type's array, which is overridden too; the table's
                 when 0.
 
@@ -348,6 +382,8 @@ cdef class CodecMap(Scope):
         codec.schema = schema
         codec.py_encode = encoder
         codec.py_decode = decoder
+        if fact is not None:
+            codec.delimiter = ord(fact.delimiter)
         self.install(codec, array_oid)
 
     def register_alias(
@@ -370,7 +406,11 @@ cdef class CodecMap(Scope):
             >>> codecs.lookup(70_000).name
             'mood'
         """
-        self.install(renamed(builtin, oid, name, schema, kind), array_oid)
+        cdef Codec codec = renamed(builtin, oid, name, schema, kind)
+        fact = self.root.facts.get(oid)
+        if fact is not None:
+            codec.delimiter = ord(fact.delimiter)
+        self.install(codec, array_oid)
 
     def install(self, Codec codec not None, uint32_t array_oid=0):
         """Put a codec that was made elsewhere into this scope.
@@ -410,6 +450,22 @@ cdef class CodecMap(Scope):
         """
         if oid in self.own:
             self.replace({}, (oid,))
+
+
+def scope_of(codecs, json):
+    """A scope for what a user says of types in advance; None when he says nothing.
+
+    Args:
+        codecs: see `Registry`.
+        json: see `Registry`.
+
+    Example:
+        >>> decode_value(scope_of(None, True).lookup(114), b"[1, 2]")
+        [1, 2]
+    """
+    if codecs is None and json is None:
+        return None
+    return CodecMap(None, Registry(codecs, json))
 
 
 def builtin_named(str name not None):

@@ -159,8 +159,9 @@ cdef object altered_type(Codec codec, Py_ssize_t position, uint32_t got, Codec p
 cdef tuple values_of(Codec codec, object value):
     """The values of an argument in the order of the attributes.
 
-    A mapping has some of them by name, the others are NULL; of anything else that can
-    be iterated over they are the items. TypeError, ValueError: it does not fit.
+    A mapping has some of them by name, the others are NULL; an object of a dataclass
+    has all of them by name; of anything else that can be iterated over they are the
+    items. TypeError, ValueError: it does not fit.
     """
     cdef Attributes attributes = <Attributes>codec.detail
     cdef list items
@@ -175,6 +176,8 @@ cdef tuple values_of(Codec codec, object value):
             items[position] = value[name]
         return tuple(items)
     kind = type(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        return attributes_of(codec, value)
     if isinstance(value, (str, bytes, bytearray, memoryview)) or not (
         hasattr(kind, "__iter__") and hasattr(kind, "__len__")
     ):
@@ -188,6 +191,28 @@ cdef tuple values_of(Codec codec, object value):
             f"{len(values)} {'was' if len(values) == 1 else 'were'} passed"
         )
     return values
+
+
+cdef tuple attributes_of(Codec codec, object value):
+    """The attributes of an object in the order of the type's, by their names.
+
+    ValueError: it does not have one of them.
+    """
+    cdef Attributes attributes = <Attributes>codec.detail
+    cdef list items = []
+    for name in attributes.names:
+        try:
+            items.append(getattr(value, name))
+        except AttributeError:
+            raise ValueError(
+                f"{type(value).__name__} has no {name!r}, which composite type "
+                f"{codec.name} has"
+            ) from None
+    return tuple(items)
+
+
+cdef tuple names_of(Codec codec):
+    return (<Attributes>codec.detail).names
 
 
 cdef int encode_composite(Codec codec, WriteBuffer out, object value) except -1:

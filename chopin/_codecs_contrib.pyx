@@ -1,13 +1,13 @@
 # cython: language_level=3
-"""Codecs of types that extensions bring: hstore, cube and those of pgvector.
+"""Codecs of types that extensions bring: hstore, cube, those of pgvector and PostGIS.
 
 Owns: their names, the decode and encode functions of these types.
 Layer L2. Imports L0, L1 and `_codecs_scalar`.
 
 Rules
 - Such a type has another OID in each database, and any extension may call a type
-  "vector": nothing here is used before a user says so by `set_builtin_type_codec`.
-  Until then these types are their text.
+  "vector": nothing here is used before a user says so, by `set_builtin_type_codec` or
+  `codecs=`. Until then these types are their text.
 - numpy is asked for when a codec that makes arrays of it is, and by nobody else.
 
 | name                                          | value                              |
@@ -17,9 +17,10 @@ Rules
 | pgvector.vector, pgvector.halfvec             | list of floats                     |
 | pgvector.vector.numpy, pgvector.halfvec.numpy | numpy array, float32 and float16   |
 | pgvector.sparsevec                            | (dimensions, {index: float})       |
+| postgis.ewkb                                  | bytes, EWKB                        |
 
 Source: PostgreSQL docs, "hstore", "cube"; pgvector, files vector.c, halfvec.c and
-sparsevec.c, functions `vector_send` and following.
+sparsevec.c, functions `vector_send` and following; PostGIS, `LWGEOM_send`.
 """
 
 from cpython.buffer cimport (
@@ -46,8 +47,10 @@ from chopin._codecbase cimport (
     new_codec,
 )
 from chopin._codecs_scalar cimport (
+    decode_bytea,
     decode_text,
     double_of,
+    encode_bytea,
     encode_text,
     integer_of,
     single_of,
@@ -423,6 +426,7 @@ cdef ContribRow *CONTRIB = [
     ContribRow("pgvector.vector", decode_vector, encode_vector, False, False),
     ContribRow("pgvector.halfvec", decode_halfvec, encode_halfvec, False, False),
     ContribRow("pgvector.sparsevec", decode_sparsevec, encode_sparsevec, False, False),
+    ContribRow("postgis.ewkb", decode_bytea, encode_bytea, True, False),
     ContribRow(
         "pgvector.vector.numpy", decode_vector_numpy, encode_vector, False, True
     ),

@@ -8,3 +8,6 @@ from chopin._codecbase cimport Codec
 cdef Codec custom_codec(Codec known, uint32_t oid, str name, str kind, str format)
 cdef Codec renamed(Codec codec, uint32_t oid, str name, str schema, str kind)
 cdef Codec unknown_codec(uint32_t oid)
+
+# What a function of the user's makes of an argument.
+cdef object call_encoder(object function, object value)

@@ -94,18 +94,24 @@ cdef object decode_via_python(Codec codec, const unsigned char *data, Py_ssize_t
 
 
 cdef int encode_via_python(Codec codec, WriteBuffer out, object value) except -1:
-    """What the user's encoder returns, as `codec.element` writes it.
+    """What the user's encoder returns, as `codec.element` writes it."""
+    return codec.element.encode(
+        codec.element, out, call_encoder(codec.py_encode, value)
+    )
 
-    Any exception of the encoder becomes the reason: TypeError, ValueError and
-    OverflowError as they are, another one as the cause of a ValueError.
+
+cdef object call_encoder(object function, object value):
+    """What a function of the user's makes of an argument.
+
+    Any exception of it becomes the reason: TypeError, ValueError and OverflowError as
+    they are, another one as the cause of a ValueError.
     """
     try:
-        value = codec.py_encode(value)
+        return function(value)
     except (TypeError, ValueError, OverflowError):
         raise
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
-    return codec.element.encode(codec.element, out, value)
 
 
 cdef Codec custom_codec(Codec known, uint32_t oid, str name, str kind, str format):
@@ -125,8 +131,8 @@ cdef Codec custom_codec(Codec known, uint32_t oid, str name, str kind, str forma
 cdef Codec exchange_codec(Codec known, uint32_t oid, str name, str kind, str format):
     """How a value of a custom codec goes between the wire and the user's functions.
 
-    Where the binary form of a type is
-    its text, text travels in it: so it fits into composite types and records.
+    Where the binary form of a type is its text, text travels in it: so it fits into
+    composite types and records.
     """
     cdef TupleRow *row = TUPLES
     if format == "text":
@@ -141,6 +147,8 @@ cdef Codec exchange_codec(Codec known, uint32_t oid, str name, str kind, str for
         return new_codec(
             oid, name, "scalar", FORMAT_BINARY, True, decode_bytea, encode_bytea
         )
+    if format == "value" and known is not None:
+        return known        # a Record of a composite type, and so on
     if format != "tuple":
         raise InterfaceError(
             f"invalid `format` argument, expected 'text', 'binary' or 'tuple', "

@@ -22,6 +22,7 @@ Source: PostgreSQL docs "Arrays"; arrayfuncs.c:array_send.
 
 from collections.abc import Mapping
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.list cimport PyList_CheckExact, PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport (
@@ -35,12 +36,14 @@ from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport (
     LISTS, Codec, bad_size, bad_value, decode_fn, encode_fn, new_codec,
 )
+from chopin._codecs_bounds cimport bounds_literal, put_bounds
 from chopin._wire cimport (
     FORMAT_BINARY, FORMAT_TEXT, Cursor, cursor_left, cursor_over, get_int32,
     put_uint32, take_byte, take_int32, take_uint32,
 )
 
 from chopin._codecbase import ElementError
+from chopin.codecs import Array
 from chopin.types import BitString, Path
 
 cdef extern from *:
@@ -243,7 +246,7 @@ cdef bint is_empty(Shape *shape) noexcept:
 # Arrays: encoding.
 
 cdef int encode_array(Codec codec, WriteBuffer out, object value) except -1:
-    """The layout of `decode_array`, with lower bounds of 1.
+    """The layout of `decode_array`, with lower bounds of 1 unless it is an `Array`.
 
     TypeError: no sized iterable. ValueError: more than six dimensions. ElementError:
     an element that its codec refuses, a sub-array of another length than the first.
@@ -265,6 +268,8 @@ cdef int encode_array(Codec codec, WriteBuffer out, object value) except -1:
     if is_empty(&shape):
         put_uint32(out.data + start + 4, 0)
         out.length = start + 16
+    elif type(value) is Array:
+        put_bounds(out.data + start + 16, shape.n_dims, shape.lengths, value)
     out.end_field(start)
     return 0
 
@@ -478,6 +483,10 @@ cdef int encode_array_text(Codec codec, WriteBuffer out, object value) except -1
     cdef tuple items = outer_items(value)
     cdef Shape shape = shape_of(codec.element, items)
     cdef Py_ssize_t start = out.begin_field()
+    cdef bytes literal
+    if type(value) is Array and not is_empty(&shape):
+        literal = bounds_literal(shape.n_dims, shape.lengths, value)
+        out.put_raw(PyBytes_AS_STRING(literal), len(literal))
     write_dimension(codec, out, WriteBuffer(), items, &shape, 0)
     if is_empty(&shape):
         out.length = start + 4

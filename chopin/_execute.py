@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 
 from chopin import _statements, introspect
 from chopin._ops import (
-    ROWS,
     VALUE,
     fits,
     start_cached,
+    start_own,
     start_parse_and_execute,
     start_prepare,
 )
@@ -201,9 +201,14 @@ async def _learn_types(session: Session, description: Description) -> None:
 
 
 async def _learn(session: Session, sql: str, asked: list[int] | None = None) -> None:
-    """Take in what a query of the catalog says, for who has the turn."""
-    args = () if asked is None else (asked,)
-    op = await _send_now(session, sql, args, ROWS)
+    """Take in what a query of the catalog says, for who has the turn.
+
+    It is one flight, for which nothing need be described or kept on the server.
+    """
+    if asked is None:
+        op = start_own(session, sql, (), ())
+    else:
+        op = start_own(session, sql, (introspect.OIDS,), (asked,))
     types = introspect.found(await op)
     await unblocked(session)
     session.codecs.learn([*types, *introspect.missing(types, asked or ())])

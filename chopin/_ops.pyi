@@ -65,6 +65,9 @@ def start_execute(
     column: int,
     shape: Any,
 ) -> QueryOp: ...
+def start_own(
+    session: Session, sql: str, oids: tuple[int, ...], args: tuple[Any, ...]
+) -> QueryOp: ...
 def start_parse_and_execute(
     session: Session,
     statement: Statement,

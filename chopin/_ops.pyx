@@ -370,6 +370,24 @@ def start_parse_and_execute(
     return op
 
 
+def start_own(Session session, str sql, tuple oids, tuple args):
+    """Send a statement of our own in one flight, though nobody has described it.
+
+    Args:
+        sql: the statement; all its columns have a binary form.
+        oids: the types of its parameters.
+        args: their values.
+
+    Its columns come with the answer; that they are binary is all that must be known.
+    """
+    cdef bytearray parameters = bytearray(len(oids).to_bytes(2, "big"))
+    for oid in oids:
+        parameters += (<int>oid).to_bytes(4, "big")
+    description = parse_description(bytes(parameters), None)
+    statement = Statement(session, sql, b"", description)
+    return start_parse_and_execute(session, statement, args, WANT_ROWS, 0, None)
+
+
 cdef int write_execution(
     Session session, Statement statement, QueryOp op, tuple args, int want, int column,
     object shape, bint parse,

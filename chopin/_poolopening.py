@@ -43,7 +43,7 @@ class Opener:
         self._settings = settings
         self._loop = loop
         self._clock = clock
-        self._codecs = CodecMap(None)
+        self._codecs = CodecMap(None, settings.registry)
         self._descriptions: dict[str, Description] = {}
         self._salted: SaltedCache = {}
 
@@ -97,6 +97,7 @@ class Opener:
             loop=self._loop,
             connection_class=settings.connection_class,
             record_class=settings.record_class,
+            **settings.said_of_types,
             **options,
         )
         if isinstance(connection, settings.connection_class):

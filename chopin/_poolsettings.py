@@ -1,7 +1,7 @@
 """What a pool was asked to be: its arguments, checked.
 
 Owns: `PoolSettings`, and the words of `validate` and `reset`.
-Layer L5. Imports L0, L4 and connection.
+Layer L5. Imports L0, L2, L4 and connection.
 
 Rules
 - Everything is checked before anything is opened; a message names the argument.
@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Unpack
 
 from chopin._budget import Budget
+from chopin._codecs_registry import Registry
 from chopin._lease import check_class
 from chopin._rows import Record, check_record_class
 from chopin._slots import Limits
+from chopin.codecs import CodecSpec, JSONOption
 from chopin.config import ConnectConfig, ConnectOptions, parse_config
 from chopin.connection import Connection
 from chopin.exceptions import InterfaceError
@@ -74,6 +76,8 @@ class PoolOptions(ConnectOptions, total=False):
             transaction mode, behind which nothing is heard.
         listen_check: seconds after which its connection is asked whether the server is
             there (30); 0 or None: never.
+        json: as for `chopin.connect`, for all connections.
+        codecs: as for `chopin.connect`, for all connections.
     """
 
     init_size: int | None
@@ -101,6 +105,8 @@ class PoolOptions(ConnectOptions, total=False):
     pooler: Literal["transaction"] | None
     listen_dsn: str | None
     listen_check: float | None
+    json: JSONOption
+    codecs: Mapping[str, CodecSpec] | None
 
 
 class PoolSettings:
@@ -135,6 +141,8 @@ class PoolSettings:
         pooler: Literal["transaction"] | None = None,
         listen_dsn: str | None = None,
         listen_check: float | None = 30.0,
+        json: JSONOption = None,
+        codecs: Mapping[str, CodecSpec] | None = None,
         **options: Unpack[ConnectOptions],
     ) -> None:
         _check_connection_class(connection_class)
@@ -152,6 +160,10 @@ class PoolSettings:
         self.pooler = pooler
         self.listen_dsn = listen_dsn
         self.listen_check = _seconds("listen_check", listen_check)
+        self.registry = Registry(codecs, json)
+        # for a function of the user's that connects
+        given = {"json": json, "codecs": codecs}
+        self.said_of_types = {name: given[name] for name in given if given[name]}
         self.connect = _hook("connect", connect)
         self.setup = _hook("setup", setup)
         self.init = _hook("init", init)

@@ -18,10 +18,11 @@ import asyncio
 import contextlib
 import time
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack
 
 from chopin import _statements, introspect
+from chopin._codecs import scope_of
 from chopin._execute import (
     HEALABLE,
     Turn,
@@ -51,6 +52,7 @@ from chopin._rows import Record, check_record_class
 from chopin._settings import ConnectionSettings, parse_server_version
 from chopin._shapes import row_shape
 from chopin.aio import WireProtocol
+from chopin.codecs import CodecSpec, JSONOption
 from chopin.config import ConnectOptions, parse_config
 from chopin.connect import connect_session
 from chopin.cursor import CursorFactory
@@ -577,6 +579,8 @@ async def connect(
     connection_class: type[Connection] = Connection,
     record_class: type[Record] = Record,
     pooler: Literal["transaction"] | None = None,
+    json: JSONOption = None,
+    codecs: Mapping[str, CodecSpec] | None = None,
     **options: Unpack[ConnectOptions],
 ) -> Connection:
     """Connect to a server.
@@ -589,6 +593,10 @@ async def connect(
         record_class: a subclass of `Record` for all rows.
         pooler: "transaction" when a pooler in that mode is in between: no named
             prepared statements are used. Found out by itself otherwise.
+        json: how `json` and `jsonb` are read and written: True, a module such as json
+            or orjson, or `chopin.JSON`; they are `str` if None.
+        codecs: in which form values of types come and go, by the types' names: an
+            `Enum`, a class for a composite type, the name of a codec, `TypeCodec`.
         options: host, port, user, password, database, ssl, timeout and all the others,
             see `chopin.config.ConnectOptions`.
 
@@ -617,8 +625,9 @@ async def connect(
     if pooler not in (None, "transaction"):
         raise InterfaceError(f'pooler is expected to be "transaction", got {pooler!r}')
     check_record_class(record_class)
+    scope = scope_of(codecs, json)
     session = await connect_session(
-        parse_config(dsn, **options), record_class=record_class
+        parse_config(dsn, **options), record_class=record_class, codecs=scope
     )
     session.pooled = pooler is not None
     return connection_class(session)

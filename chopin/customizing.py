@@ -34,7 +34,7 @@ class Customized:
         schema: str = "public",
         encoder: Callable[[Any], Any],
         decoder: Callable[[Any], Any],
-        format: Literal["text", "binary", "tuple"] = "text",
+        format: Literal["text", "binary", "tuple", "value"] = "text",
     ) -> None:
         """Have values of a type made and read by functions of yours.
 
@@ -45,7 +45,8 @@ class Customized:
             decoder: takes str, bytes or a tuple; returns the Python value.
             format: what the two exchange: the type's text, its binary form, or for
                 date, time, timetz, timestamp, timestamptz and interval a tuple of
-                numbers, for composite types one of their attributes.
+                numbers, for composite types one of their attributes; "value": the
+                Python value that the type has without a codec.
 
         Example:
             >>> await conn.set_type_codec("json", schema="pg_catalog",

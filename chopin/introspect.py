@@ -85,11 +85,16 @@ SELECT t.oid, t.typname, n.nspname,
        CASE WHEN e.typarray OPERATOR(pg_catalog.=) t.oid THEN t.typelem
             ELSE coalesce(r.rngsubtype, m.rngtypid, t.typbasetype) END,
        t.typarray, t.typdelim::pg_catalog.text,
-       ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute AS a
-             WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
-               AND a.attnum OPERATOR(pg_catalog.>) 0
-               AND NOT a.attisdropped
-             ORDER BY a.attnum),
+       CASE WHEN t.typtype::pg_catalog.text OPERATOR(pg_catalog.=) 'e'
+            THEN ARRAY(SELECT v.enumlabel::pg_catalog.text FROM pg_catalog.pg_enum AS v
+                       WHERE v.enumtypid OPERATOR(pg_catalog.=) t.oid)
+            ELSE ARRAY(
+                SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute AS a
+                WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
+                  AND a.attnum OPERATOR(pg_catalog.>) 0
+                  AND NOT a.attisdropped
+                ORDER BY a.attnum
+            ) END,
        ARRAY(SELECT a.atttypid FROM pg_catalog.pg_attribute AS a
              WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
                AND a.attnum OPERATOR(pg_catalog.>) 0
@@ -103,6 +108,9 @@ LEFT JOIN pg_catalog.pg_type AS e ON e.oid OPERATOR(pg_catalog.=) t.typelem
 LEFT JOIN pg_catalog.pg_range AS r ON r.rngtypid OPERATOR(pg_catalog.=) t.oid
 LEFT JOIN pg_catalog.pg_range AS m ON m.rngmultitypid OPERATOR(pg_catalog.=) t.oid
 """
+
+#: The type of the parameter of `BY_OID`, "oid[]".
+OIDS = 1028
 
 #: The types asked for and all that they are made of.
 BY_OID = _SQL.format(start="$1::pg_catalog.oid[]")
@@ -228,7 +236,7 @@ def check_customizable(found: CatalogType, name: str, format: str) -> None:
             f"cannot use custom codec on type {found.schema}.{name}: it is neither a "
             "scalar type nor a composite type"
         )
-    if found.word == "composite" and format != "tuple":
+    if found.word == "composite" and format not in ("tuple", "value"):
         raise UnsupportedClientFeatureError(
             "only tuple-format codecs can be used on composite types",
             hint="Use `set_type_codec(..., format='tuple')` and pass/interpret data as "

@@ -12,7 +12,14 @@ from chopin.config import ConnectOptions
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-KEYWORD_ONLY = {"connection_class", "record_class", "pooler", "loop"}
+KEYWORD_ONLY = {
+    "connection_class",
+    "record_class",
+    "pooler",
+    "loop",
+    "json",
+    "codecs",
+}
 
 
 def read(name):
