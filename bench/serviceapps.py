@@ -295,13 +295,16 @@ async def serve(app: str, database: str, dsn: str, size: int) -> None:
         access_log=False,
         lifespan="off",
     )
-    server = uvicorn.Server(config)
-    async with asyncio.TaskGroup() as group:
-        serving = group.create_task(server.serve())
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        if server.started:
-            print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+
+    class Server(uvicorn.Server):
+        """Says at which port it is, as soon as it can be used."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            """Begin to listen."""
+            await super().startup(sockets)
+            print(self.servers[0].sockets[0].getsockname()[1], flush=True)
+
+    await Server(config).serve()
     await way.pool.close()
 
 
