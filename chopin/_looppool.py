@@ -272,7 +272,7 @@ class LoopPool:
             or slot.session.submitted > limits.max_queries
             or (self.surplus > 0 and now - slot.opened >= STAGGER)
             or self.is_closing
-            or self._living > limits.max_size
+            or len(self.slots) + self.opening > limits.max_size
         )
 
     # -- giving back -------------------------------------------------------------------
@@ -341,7 +341,8 @@ class LoopPool:
 
     def _place(self, slot: Slot, now: float) -> None:
         """Hand a clean connection to whoever has waited longest, or keep it."""
-        ticket = self._next_ticket(now)
+        is_awaited = self.line or self.slow_line or self.reads_waiting
+        ticket = self._next_ticket(now) if is_awaited else None
         if ticket is None:
             slot.state = IDLE
             self.idle.append(slot)

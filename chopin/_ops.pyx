@@ -271,7 +271,7 @@ def start_query(
     return op
 
 
-def start_cached(
+cpdef start_cached(
     Session session, query, tuple args, int want, int column, shape
 ):
     """`start_query` for who has the turn already."""
@@ -342,7 +342,7 @@ cdef bint knows_types(Session session, Description description) except -1:
     return True
 
 
-def start_execute(
+cpdef start_execute(
     Session session, Statement statement, tuple args, int want, int column, shape
 ):
     """Send Bind, Execute and Sync of a statement that is prepared."""
@@ -353,7 +353,7 @@ def start_execute(
     return op
 
 
-def start_parse_and_execute(
+cpdef start_parse_and_execute(
     Session session, Statement statement, tuple args, int want, int column, shape
 ):
     """Send Parse, Describe, Bind, Execute and Sync: one flight for an unprepared one.

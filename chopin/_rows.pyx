@@ -305,21 +305,20 @@ cdef class ParamPlan:
         """
         cdef Codec codec
         cdef int i = 0
-        for arg in args:
-            if arg is None:
-                out.put_int32(-1)
-            else:
-                codec = <Codec>self.codecs[i]
-                try:
+        # one `try` for all: Cython's costs more than to encode a number
+        try:
+            for arg in args:
+                i += 1
+                if arg is None:
+                    out.put_int32(-1)
+                else:
+                    codec = <Codec>self.codecs[i - 1]
                     codec.encode(codec, out, arg)
-                except InterfaceError as error:
-                    where = place(i + 1, "", element)
-                    raise error.with_msg(
-                        f"query argument {where}: {error.args[0]}"
-                    ) from None
-                except Exception as error:
-                    raise refused(codec, arg, i + 1, element, error) from error
-            i += 1
+        except InterfaceError as error:
+            where = place(i, "", element)
+            raise error.with_msg(f"query argument {where}: {error.args[0]}") from None
+        except Exception as error:
+            raise refused(codec, arg, i, element, error) from error
         return 0
 
 

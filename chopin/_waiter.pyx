@@ -23,6 +23,27 @@ Rules
 
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 
+cdef extern from *:
+    """
+    /* Set StopIteration with a value. A `raise` would make a traceback for it, which
+       takes longer than all else that happens here. What is a tuple or an exception,
+       as every row is, must be wrapped, or it is taken for the arguments. */
+    static void chopin_stop_with(PyObject *value)
+    {
+        PyObject *stop;
+        if (!PyTuple_Check(value) && !PyExceptionInstance_Check(value)) {
+            PyErr_SetObject(PyExc_StopIteration, value);
+            return;
+        }
+        stop = PyObject_CallOneArg(PyExc_StopIteration, value);
+        if (stop != NULL) {
+            PyErr_SetObject(PyExc_StopIteration, stop);
+            Py_DECREF(stop);
+        }
+    }
+    """
+    void stop_with "chopin_stop_with"(object value)
+
 cdef object cancelled_error = KeyboardInterrupt
 
 
@@ -104,7 +125,8 @@ cdef class Waiter:
             self._asyncio_future_blocking = True
             return self
         if self.outcome == RESOLVED:
-            raise StopIteration(self.value)
+            stop_with(self.value)
+            raise StopIteration  # the one that is set; Cython returns NULL
         return self.result()
 
     def get_loop(self):
