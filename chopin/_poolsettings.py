@@ -145,12 +145,7 @@ class PoolSettings:
         codecs: Mapping[str, CodecSpec] | None = None,
         **options: Unpack[ConnectOptions],
     ) -> None:
-        _check_connection_class(connection_class)
-        check_class(connection_class)
-        try:
-            check_record_class(record_class)
-        except InterfaceError as error:
-            raise TypeError(str(error)) from None
+        _check_classes(connection_class, record_class)
         if pooler not in (None, "transaction"):
             raise InterfaceError(
                 f'pooler is expected to be "transaction" or None, got {pooler!r}'
@@ -315,12 +310,18 @@ _PLACE = ("host", "hostaddr", "port")
 _QUERIES = ("fetch", "fetchrow", "fetchval", "execute", "_run", "_retry")
 
 
-def _check_connection_class(kind: object) -> None:
+def _check_classes(connection_class: object, record_class: Any) -> None:
+    kind = connection_class
     if not isinstance(kind, type) or not issubclass(kind, Connection):
         raise TypeError(
             "connection_class is expected to be a subclass of chopin.Connection, got "
             f"{kind!r}"
         )
+    check_class(kind)
+    try:
+        check_record_class(record_class)
+    except InterfaceError as error:
+        raise TypeError(str(error)) from None
 
 
 def _check_sizes(init_size: object, min_size: object, max_size: object) -> None:
