@@ -78,7 +78,8 @@ cdef class RowsOp(Op):
     cdef int take_rows(self, ReadBuffer inp) except -1:
         """Decode the DataRows that lie ready; drop them when nobody wants them.
 
-        A row that cannot be decoded spoils the result and not the session.
+        A row that cannot be decoded spoils the result and not the session, whatever
+        the user's part in it raises: the task that waits for the rows gets that.
         """
         cdef const unsigned char *body = NULL
         cdef Py_ssize_t size
@@ -94,7 +95,7 @@ cdef class RowsOp(Op):
                     rows.append(plan.decode_row(body, size))
             except ProtocolError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 self.spoil(error)
         while inp.next_frame(MSG_DATA_ROW, &body) >= 0:
             self.n_rows += 1
@@ -140,7 +141,7 @@ cdef class QueryOp(RowsOp):
                     self.answer = self.plan.decode_row(body, size)
             except ProtocolError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 self.spoil(error)
         return self.take_rows(inp)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from chopin._execute import Turn, cached_statement, heal
 from chopin._many import ManyOp, start_many
@@ -64,6 +64,7 @@ class ManyTimes:
         """
         await self._many(command, args, timeout, False, None)
 
+    @overload
     async def fetchmany(
         self,
         query: str,
@@ -71,8 +72,26 @@ class ManyTimes:
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> list[Row]:
+        into: None = None,
+    ) -> list[Record]: ...
+    @overload
+    async def fetchmany(
+        self,
+        query: str,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+        into: Shape[Row],
+    ) -> list[Row]: ...
+    async def fetchmany(
+        self,
+        query: str,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> list[Any]:
         """Run a query once for each sequence of arguments and return all their rows.
 
         Arguments and errors are those of `executemany`; `record_class` and `into` those

@@ -336,3 +336,40 @@ async def test_with_a_query_logger(conn):
         assert await conn.fetchrow(SERIES, 3, into=dict) == {"id": 1, "name": "n1"}
     await asyncio.sleep(0)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
+@pytest.mark.parametrize("by", ["shape", "codec"])
+async def test_exceptions_that_are_no_errors(conn, error, by):
+    """Whatever the user's code raises, nobody waits for ever."""
+
+    def fail(*values):
+        raise error("of the user's")
+
+    into = tuple
+    if by == "codec":
+        await conn.set_type_codec(
+            "int4", schema="pg_catalog", encoder=str, decoder=fail
+        )
+    else:
+        into = fail
+    for call in conn.fetch, conn.fetchrow:
+        with pytest.raises(error, match="of the user's"):
+            async with asyncio.timeout(10):
+                await call("SELECT 1::int4", into=into)
+        assert await conn.fetchval("SELECT 'x'") == "x"
+
+
+async def test_stale_plan_as_an_error_of_the_user(conn):
+    """What a constructor raises heals nothing: the statement has run once."""
+    runs = []
+
+    def fail(number):
+        runs.append(number)
+        raise chopin.InvalidCachedStatementError("of the user's")
+
+    await conn.execute("CREATE TEMP SEQUENCE runs")
+    for count in 1, 2:
+        with pytest.raises(chopin.InvalidCachedStatementError, match="of the user's"):
+            await conn.fetch("SELECT nextval('runs')", into=fail)
+        assert runs == list(range(1, count + 1))
