@@ -242,8 +242,11 @@ class Hub:
         texts = [script("UNLISTEN", gone)] if gone else []
         texts += [script("LISTEN", new)] if new else []
         if texts:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                await connection._simple("; ".join(texts))
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    await connection._simple("; ".join(texts))
+            except TimeoutError:
+                raise _silence() from None
             self._confirmed |= new
         self._pause = 0.0
         self._tell_lost()
@@ -270,10 +273,7 @@ class Hub:
                     await answered.wait()
             if not answered.is_set() and heard == self._heard:
                 # it may have been gone for as long as nothing was asked
-                self._lose(
-                    TimeoutError(f"the server did not answer in {ANSWER_TIMEOUT:g} s"),
-                    began - self._settings.listen_check,
-                )
+                self._lose(_silence(), began - self._settings.listen_check)
                 break
         if self._lost is not None:
             raise self._lost[1]
@@ -376,6 +376,10 @@ class Hub:
         self._entering.clear()
         self._entered.clear()
         self._lost = None
+
+
+def _silence() -> TimeoutError:
+    return TimeoutError(f"the server did not answer in {ANSWER_TIMEOUT:g} s")
 
 
 def _end_of(session: WireProtocol) -> BaseException:

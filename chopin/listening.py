@@ -221,7 +221,11 @@ class Notifications:
                 raise self._end.with_traceback(None)
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
-            await waiter
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:  # cancelled
+                    self._waiters.remove(waiter)
         if self._missing is not None:
             gap, self._missing = self._missing, None
             return gap
@@ -309,6 +313,9 @@ class Channels:
 
     def __len__(self) -> int:
         return sum(map(len, self.heard.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self.heard or self.coming)
 
     def add(self, channels: Iterable[str], who: object, put: Put) -> None:
         """Have `put` told what is said on these channels."""
@@ -529,7 +536,7 @@ class Listening(Observed, Notifying):
             try:
                 await self.execute(script("LISTEN", unheard))
             finally:
-                table.coming.subtract(unheard)
+                table.coming -= Counter(unheard)
             self._session.ensure_open()
             if epoch != table.epoch:
                 raise InterfaceError("cannot listen: the connection was reset")
@@ -572,7 +579,8 @@ class Listening(Observed, Notifying):
     def _stop_listening(self, why: str) -> None:
         """Nobody who has listened so far shall hear anything more."""
         self._channels.drop_calls()
-        self._channels.forget(InterfaceError(f"cannot listen any more: {why}"))
+        if self._channels:
+            self._channels.forget(InterfaceError(f"cannot listen any more: {why}"))
 
 
 def _listen_again(ref: weakref.ref[Listening]) -> None:

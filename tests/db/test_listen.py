@@ -302,6 +302,47 @@ async def test_added_in_a_transaction(conn, speaker, ears, ends, is_first):
     assert [args[3] for args in await ears.until(1)] == ["now"]
 
 
+async def test_added_while_a_block_ends(conn, speaker, ears):
+    """Another task rolls back in the same packet."""
+    async with patience():
+        await conn.execute("BEGIN")
+        adding = conn.add_listener("a", ears.plain)
+        await asyncio.gather(adding, conn.execute("ROLLBACK"))
+        await turns()
+        assert await conn.fetchval(CHANNELS) == ["a"]
+        await speaker.notify("a", "now")
+        await ears.until(1)
+
+
+async def test_added_while_a_block_begins(conn, speaker, ears):
+    """Something from before it is still running."""
+    async with patience():
+        before = asyncio.create_task(conn.fetchval("SELECT pg_sleep(0.01)"))
+        await turns()
+        with pytest.raises(ZeroDivisionError):
+            async with conn.transaction():
+                await conn.add_listener("a", ears.plain)
+                await before
+                raise ZeroDivisionError
+        await turns()
+        assert await conn.fetchval(CHANNELS) == ["a"]
+
+
+async def test_added_and_removed_at_once(conn, speaker, ears):
+    """Who leaves does not take the channel from who is about to come."""
+
+    async def pass_by():
+        await conn.add_listener("a", print)
+        await conn.remove_listener("a", print)
+
+    async with patience():
+        for _ in range(3):
+            await asyncio.gather(pass_by(), conn.add_listener("a", ears.plain))
+            assert await conn.fetchval(CHANNELS) == ["a"]
+            await conn.remove_listener("a", ears.plain)
+            assert await conn.fetchval(CHANNELS) == []
+
+
 async def test_removed_in_a_transaction_that_rolls_back(conn, speaker, ears):
     """Nobody is called, and who is added again hears."""
     await conn.add_listener("a", ears.plain)

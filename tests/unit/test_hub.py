@@ -461,6 +461,7 @@ async def test_pool_ends(how, state):
         began = now()
         if how == "terminate":
             pool.terminate()
+            assert counts(pool)[1] == 0, "they are told at once"
         else:
             await pool.close("fast" if how == "fast" else "gracefully")
         with pytest.raises(chopin.PoolError, match="pool is closing"):

@@ -277,6 +277,20 @@ async def test_readers():
 
 
 @on_both_loops
+async def test_reader_that_looks_again_and_again():
+    """Nothing is kept of those who were cancelled."""
+    block, _ = await entered()
+    async with block:
+        for _ in range(10):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await anext(block)
+        assert block._waiters == []
+        put(block, "a")
+        assert await taken(block, 1) == ["a"]
+
+
+@on_both_loops
 async def test_block_is_over():
     """Who still reads is told so, and what was not read is dropped."""
     block, left = await entered()
