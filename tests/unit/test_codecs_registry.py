@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import enum
 import json
 import math
+import pickle
 import re
 import struct
 import sys
@@ -506,6 +508,7 @@ def of_json(text: str, codecs: CodecMap) -> Any:
         '{"12345678901234567890": 0.12345678901234567890123}',
         "1e400",
         "1e-400",
+        "[-0, -0.0]",
     ],
 )
 def test_json_is_read_exactly(library, text):
@@ -683,6 +686,18 @@ def test_bounds_of_arguments():
     assert encode(codecs, MONEYS, Array([], 5)) == b"{}"
 
 
+def test_array_is_a_list():
+    """It can be copied and pickled, shows its bounds, and refuses what is none."""
+    array = Array([1, 2], lower_bounds=(3,))
+    for copied in copy.deepcopy(array), pickle.loads(pickle.dumps(array)):
+        assert (copied, copied.lower_bounds) == ([1, 2], (3,))
+    assert repr(array) == "Array([1, 2], lower_bounds=(3,))"
+    with pytest.raises(OverflowError, match="2147483648 is out of int32 range"):
+        Array([1], 2**31)
+    with pytest.raises(TypeError):
+        Array([1], [1.5])
+
+
 def test_bounds_that_do_not_fit():
     """A number of bounds that is not that of the dimensions is an error."""
     codecs = scope()
@@ -701,6 +716,11 @@ def test_bounds_on_request():
         assert (type(got), got, got.lower_bounds) == (Array, sent, sent.lower_bounds)
     got = both_ways(codecs, MONEYS, Array([["a"], ["b"]], (0, 3)))
     assert (got, got.lower_bounds) == ([["a"], ["b"]], (0, 3))
-    for text, bounds in (b"{{a},{b}}", (1, 1)), (b"{}", ()), (b'{"{"}', (1,)):
+    for text, bounds in (
+        (b"{{a},{b}}", (1, 1)),
+        (b"{}", ()),
+        (b'{"{"}', (1,)),
+        (b'[-3:-3]={"[7:7]="}', (-3,)),
+    ):
         assert decode(codecs, MONEYS, text).lower_bounds == bounds
     assert type(decode(scope(), INT4S, header((1, 5)) + b"\xff" * 4)) is list
