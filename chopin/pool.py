@@ -46,6 +46,7 @@ from chopin._poolsettings import PoolOptions, PoolSettings
 from chopin._rows import Record
 from chopin._slots import Counts, Read
 from chopin.connection import Connection
+from chopin.copying import Copying
 from chopin.exceptions import (
     InterfaceError,
     InterfaceWarning,
@@ -74,7 +75,7 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
-class Pool(Operated):
+class Pool(Operated, Copying):
     """Connections to one database, for any number of tasks and event loops.
 
     Made by `create_pool`, which describes the arguments.
@@ -442,6 +443,9 @@ class Pool(Operated):
             ...         await conn.execute("INSERT INTO t VALUES (1)")
         """
         return PoolAcquireContext(self, timeout)
+
+    def _lend(self, timeout: float | None) -> PoolAcquireContext:
+        return self.acquire(timeout=timeout)
 
     async def _acquire(self, timeout: float | None) -> Connection:
         part = self._live.get(get_running_loop()) or self._part()
