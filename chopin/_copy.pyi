@@ -6,7 +6,7 @@ from typing import Any
 from chopin._codecbase import Codec
 from chopin._ops import RowsOp
 from chopin._protocol import Op, Session, Statement
-from chopin._rows import Description, Record
+from chopin._rows import Description
 from chopin._waiter import Waiter
 
 class CopyOutOp(RowsOp):
@@ -35,7 +35,7 @@ def start_copy_out(
     session: Session,
     sql: str,
     statement: Statement | None,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> CopyOutOp: ...
 def start_copy_in(
     session: Session,

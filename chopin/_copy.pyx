@@ -205,19 +205,19 @@ cdef class CopyOutOp(RowsOp):
         return 0
 
 
-def start_copy_out(Session session, str sql, Statement statement, record_class):
+def start_copy_out(Session session, str sql, Statement statement, shape):
     """Send COPY ... TO STDOUT; what comes waits in the `flow` of the operation.
 
     Args:
         sql: the command; of the binary format where there is a statement.
         statement: has the plan of the rows; None for chunks of bytes as they come.
-        record_class: of the rows.
+        shape: of the rows; None for the session's record class.
     """
     cdef CopyOutOp op = CopyOutOp.__new__(CopyOutOp)
     if statement is None:
         op.chunk = WriteBuffer()
     else:
-        op.plan = statement.plan_for(session, record_class)
+        op.plan = statement.plan_for(session, shape)
     op.flow = Flow()
     op.prefix = put_query(session, op, sql)
     session.submit(op)
@@ -545,6 +545,7 @@ def describe_columns(names, oids, parameter_oids=None):
         column.type_oid = oid
         columns.append(column)
     description.columns = tuple(columns)
+    description.raw_columns = b""  # there are some
     description.parameter_oids = tuple(
         oids if parameter_oids is None else parameter_oids
     )

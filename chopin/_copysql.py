@@ -127,14 +127,14 @@ def columns_of(names: Iterable[str] | None) -> str:
 
 
 def check_options(
-    format: str | None, options: Mapping[str, Any], record_class: object
+    format: str | None, options: Mapping[str, Any], shape: object
 ) -> None:
     """Refuse options that there are not, and such as are of no use.
 
     Args:
         format: of the bytes, None for rows.
         options: of COPY, by name.
-        record_class: of the rows, None for the usual one.
+        shape: of the rows, None for the usual one.
 
     Raises:
         TypeError, ValueError, InterfaceError: which names the option.
@@ -155,8 +155,10 @@ def check_options(
         raise ValueError(
             f"format is expected to be one of {', '.join(FORMATS)}, got {format!r}"
         )
-    elif record_class is not None:
-        raise InterfaceError("with a `format` there are no rows for a `record_class`")
+    elif shape is not None:
+        raise InterfaceError(
+            "with a `format` there are bytes, and no rows for `into` or `record_class`"
+        )
 
 
 def command(

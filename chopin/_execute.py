@@ -32,6 +32,7 @@ from chopin._ops import (
     ROWS,
     STREAM,
     VALUE,
+    fits,
     start_cached,
     start_parse_and_execute,
     start_prepare,
@@ -43,7 +44,7 @@ from chopin.exceptions import InvalidCachedStatementError, PostgresError
 if TYPE_CHECKING:
     from chopin._ops import QueryOp, RowsOp
     from chopin._protocol import Op, Session
-    from chopin._rows import Description, Record
+    from chopin._rows import Description
 
 _StreamOp = TypeVar("_StreamOp", bound="RowsOp")
 
@@ -103,14 +104,14 @@ async def run_query(
     args: tuple[Any, ...],
     want: int,
     column: int = 0,
-    record_class: type[Record] | None = None,
+    shape: Any = None,
 ) -> Any:
     """Run a statement whatever it takes; arguments as of `start_query`."""
     epoch = session.epoch
     for attempt in range(_ATTEMPTS):
         op: Op | None = None
         try:
-            op = await _send(session, sql, args, want, column, record_class)
+            op = await _send(session, sql, args, want, column, shape)
             return await (begun(op) if want == STREAM else op)
         except PostgresError as error:
             if attempt + 1 == _ATTEMPTS or session.epoch != epoch:
@@ -146,11 +147,11 @@ async def _send(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp:
     """Send the statement in its turn."""
     async with Turn(session):
-        return await send_now(session, sql, args, want, column, record_class)
+        return await send_now(session, sql, args, want, column, shape)
 
 
 async def send_now(
@@ -159,17 +160,17 @@ async def send_now(
     args: tuple[Any, ...],
     want: int,
     column: int = 0,
-    record_class: type[Record] | None = None,
+    shape: Any = None,
 ) -> QueryOp:
     """Send the statement, described and prepared as need be, for who has the turn."""
     while True:
-        op = start_cached(session, sql, args, want, column, record_class)
+        op = start_cached(session, sql, args, want, column, shape)
         if op is not None:
             return op
         description = session.descriptions.get(sql)
         if description is None or description.parameter_oids:
             description = await _describe(session, sql)
-            op = start_cached(session, sql, args, want, column, record_class)
+            op = start_cached(session, sql, args, want, column, shape)
             if op is not None:
                 return op
             name = b""
@@ -181,7 +182,7 @@ async def send_now(
         if description is not None:
             statement = Statement(session, sql, name, description)
             return start_parse_and_execute(
-                session, statement, args, want, column, record_class
+                session, statement, args, want, column, shape
             )
 
 
@@ -276,23 +277,27 @@ async def unblocked(session: Session) -> None:
         await session.gate.wait_unblocked()
 
 
-async def cached_statement(session: Session, sql: str) -> Statement:
+async def cached_statement(session: Session, sql: str, shape: Any) -> Statement:
     """A statement for execute-many, for who has the turn.
 
-    It is the cached one, or an unnamed one that the caller parses in its own group.
+    It is the cached one, or an unnamed one that the caller parses in its own group. If
+    its columns do not fit the shape, they are those of today.
     """
+    is_new = False
     while True:
-        if not session.pooled:
-            statement = session.statements.get(sql)
-            if statement is not None:
-                return statement
-        is_named = _statements.is_admitted(session, sql) and not session.pooled
-        description = session.descriptions.get(sql) if session.pooled else None
-        if description is None:
-            description = await _describe(session, sql)
-        if description is not None and not is_named:
+        statement = None if session.pooled else session.statements.get(sql)
+        if statement is None:
+            is_named = _statements.is_admitted(session, sql) and not session.pooled
+            description = session.descriptions.get(sql) if session.pooled else None
+            if description is None:
+                description = await _describe(session, sql)
+                is_new = True
+            if description is None or is_named:
+                continue
             await learn_types(session, description)
-            return Statement(session, sql, b"", description)
+            statement = Statement(session, sql, b"", description)
+        if is_new or fits(session, statement, shape):
+            return statement
 
 
 def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> bool:

@@ -31,6 +31,7 @@ from chopin._protocol cimport (
     Statement,
 )
 from chopin._rows cimport Column, Description, RowPlan, parse_description
+from chopin._shapes cimport ShapedPlan
 from chopin._streams cimport Flow
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
@@ -51,6 +52,7 @@ from chopin._wire cimport (
 )
 
 from chopin import _effects, _statements
+from chopin._fitting import MisfitError
 from chopin.exceptions import (
     InvalidCachedStatementError,
     OutdatedSchemaCacheError,
@@ -108,6 +110,8 @@ cdef class RowsOp(Op):
         Of a stream nobody wants the rest.
         """
         self.bad = error
+        if isinstance(self.plan, ShapedPlan):
+            error.add_note(f"in row {self.n_rows} of what was fetched")
         if isinstance(error, OutdatedSchemaCacheError):
             self.session.codecs.outdated()
         if self.flow is not None:
@@ -206,12 +210,15 @@ cdef class QueryOp(RowsOp):
             columns = PyBytes_FromStringAndSize(<const char *>data, size)
         if columns == statement.description.raw_columns:
             return 0
-        record_class = self.plan.record_class
+        shape = self.plan.shape
         statement.description = parse_description(self.raw_parameters, columns)
         statement.plan(self.session)
         _statements.describe(self.session, statement.sql, statement.description)
-        self.plan = statement.plan_for(self.session, record_class)
-        if self.plan.formats != formats:
+        try:
+            self.plan = statement.plan_for(self.session, shape)
+        except Exception as error:
+            self.bad = error  # the columns of today do not fit the shape
+        if statement.rows.formats != formats:
             self.bad = InvalidCachedStatementError(
                 "the columns of the statement have changed while it was sent; it has "
                 "been executed, but its rows came in formats that do not fit them"
@@ -265,7 +272,7 @@ cdef object not_begun():
 
 
 def start_query(
-    Session session, query, tuple args, int want, int column, timeout, record_class
+    Session session, query, tuple args, int want, int column, timeout, shape
 ):
     """Send a cached statement; None when it is not cached or cannot be sent now.
 
@@ -279,29 +286,48 @@ def start_query(
         return None
     if timeout is not None:
         timeout = check_timeout(timeout)
-    op = start_cached(session, query, args, want, column, record_class)
+    op = start_cached(session, query, args, want, column, shape)
     if timeout is not None and op is not None:
         session.set_deadline(<QueryOp>op, session.clock() + <double>timeout)
     return op
 
 
 def start_cached(
-    Session session, query, tuple args, int want, int column, record_class
+    Session session, query, tuple args, int want, int column, shape
 ):
     """`start_query` for who has the turn already."""
     cdef Statement statement
     cdef QueryOp op
     found = None if session.pooled else session.statements.get(query)
     if found is not None:
-        op = start_execute(session, <Statement>found, args, want, column, record_class)
+        if not fits(session, <Statement>found, shape):
+            return None
+        op = start_execute(session, <Statement>found, args, want, column, shape)
     else:
         statement = unnamed_statement(session, query)
-        if statement is None:
+        if statement is None or not fits(session, statement, shape):
             return None
         op = start_parse_and_execute(
-            session, statement, args, want, column, record_class
+            session, statement, args, want, column, shape
         )
     return op
+
+
+def fits(Session session, Statement statement, shape):
+    """Whether the columns of a statement of the cache fit the shape.
+
+    If not, what is known of it is forgotten: it may be out of date, and who asks the
+    server again knows for sure.
+    """
+    if shape is None:
+        return True
+    try:
+        statement.plan_for(session, shape)
+    except MisfitError:
+        _statements.forget(session, statement.sql)
+        session.descriptions.pop(statement.sql, None)
+        return False
+    return True
 
 
 cdef Statement unnamed_statement(Session session, query):
@@ -338,18 +364,18 @@ cdef bint knows_types(Session session, Description description) except -1:
 
 
 def start_execute(
-    Session session, Statement statement, tuple args, int want, int column, record_class
+    Session session, Statement statement, tuple args, int want, int column, shape
 ):
     """Send Bind, Execute and Sync of a statement that is prepared."""
     cdef QueryOp op = QueryOp.__new__(QueryOp)
     op.program = b"2*"
-    write_execution(session, statement, op, args, want, column, record_class, False)
+    write_execution(session, statement, op, args, want, column, shape, False)
     statement.used = True
     return op
 
 
 def start_parse_and_execute(
-    Session session, Statement statement, tuple args, int want, int column, record_class
+    Session session, Statement statement, tuple args, int want, int column, shape
 ):
     """Send Parse, Describe, Bind, Execute and Sync: one flight for an unprepared one.
 
@@ -359,7 +385,7 @@ def start_parse_and_execute(
     cdef QueryOp op = QueryOp.__new__(QueryOp)
     op.program = b"PtT2*"
     op.parses = bool(statement.name)
-    write_execution(session, statement, op, args, want, column, record_class, True)
+    write_execution(session, statement, op, args, want, column, shape, True)
     if op.parses:
         session.in_first_flight.add(statement.sql)
     return op
@@ -367,7 +393,7 @@ def start_parse_and_execute(
 
 cdef int write_execution(
     Session session, Statement statement, QueryOp op, tuple args, int want, int column,
-    object record_class, bint parse,
+    object shape, bint parse,
 ) except -1:
     cdef WriteBuffer out = session.out
     cdef Py_ssize_t mark = out.length
@@ -384,7 +410,7 @@ cdef int write_execution(
             limit = 2
     op.loop = session.loop
     op.statement = statement
-    op.plan = statement.plan_for(session, record_class)
+    op.plan = statement.plan_for(session, shape)
     op.want = want
     op.column = column
     if want == WANT_ROWS:
@@ -580,7 +606,7 @@ def start_bind(Session session, Statement statement, bytes portal, tuple args):
 
 def start_portal(
     Session session, Statement statement, bytes portal, args, Py_ssize_t limit,
-    record_class,
+    shape,
 ):
     """Send Execute of a portal for `limit` rows (0: all), its Bind first.
 
@@ -593,7 +619,7 @@ def start_portal(
     cdef bytes program
     check_bindable(session, statement, args)
     op.statement = statement
-    op.plan = statement.plan_for(session, record_class)
+    op.plan = statement.plan_for(session, shape)
     op.want = WANT_PORTION
     op.rows = []
     try:

@@ -39,14 +39,19 @@ cdef struct Field:
 cdef class RowPlan:
     cdef readonly tuple codecs
     cdef readonly bytes formats          # Bind's section of result format codes
-    cdef readonly object record_class
+    cdef readonly object shape           # what the rows are: a subclass of Record
     cdef object names                    # RecordNames
     cdef tuple keys
     cdef Field *fields
     cdef int size
     cdef bint tracked
 
+    cdef int take_columns(self, RowPlan other) except -1
     cdef object decode_row(self, const unsigned char *data, Py_ssize_t size)
+    cdef int decode_into(
+        self, const unsigned char *data, Py_ssize_t size,
+        PyObject **items, const int *places,
+    ) except -1
     cdef object decode_one(self, const unsigned char *data, Py_ssize_t size, int column)
     cdef object _explain(self, int column)
     cdef object wrong_count(self, const unsigned char *data, Py_ssize_t size)

@@ -19,16 +19,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 from chopin import _copysql as sql
 from chopin._copyfiles import sink
 from chopin._ops import check_timeout
 from chopin._rows import Record
+from chopin._shapes import row_shape
 from chopin.copying_in import CopyIn
 from chopin.copying_out import CopyOut
 from chopin.exceptions import InterfaceError
 from chopin.streaming import Loan, RowStream
+
+if TYPE_CHECKING:
+    from chopin._fitting import Row, Shape
 
 Table = str | tuple[str, str]
 Format = Literal["text", "csv", "binary"]
@@ -108,7 +112,8 @@ class Copying:
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> RowStream:
+        into: Shape[Row] | None = None,
+    ) -> RowStream[Row]:
         """Read the rows of a query one by one, as the server sends them.
 
         The memory that it takes does not depend on the number of rows: a reader that is
@@ -119,6 +124,7 @@ class Copying:
             args: its arguments.
             timeout: seconds for each wait for the server, `command_timeout` if None.
             record_class: a subclass of `Record` for these rows.
+            into: what these rows become, as for `fetch`.
 
         Raises:
             PostgresError: what the server says, where it says it.
@@ -130,7 +136,33 @@ class Copying:
 
         Source: PostgreSQL documentation, "Extended Query".
         """
-        return RowStream(self._lend, query, args, timeout, record_class)
+        shape = row_shape(record_class, into)
+        return RowStream(self._lend, query, args, timeout, shape)
+
+    @overload
+    def copy_out(
+        self,
+        source: Table,
+        *args: Any,
+        columns: Iterable[str] | None = None,
+        schema: str | None = None,
+        format: None = None,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Shape[Row] | None = None,
+    ) -> CopyOut[Row]: ...
+
+    @overload
+    def copy_out(
+        self,
+        source: Table,
+        *args: Any,
+        columns: Iterable[str] | None = None,
+        schema: str | None = None,
+        format: Format,
+        timeout: float | None = None,
+        **options: Unpack[CopyOutOptions],
+    ) -> CopyOut[bytes]: ...
 
     def copy_out(
         self,
@@ -141,8 +173,9 @@ class Copying:
         format: Format | None = None,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
+        into: Any = None,
         **options: Unpack[CopyOutOptions],
-    ) -> CopyOut:
+    ) -> CopyOut[Any]:
         """Read a table, or what a query returns, by COPY: rows, or bytes in a format.
 
         Without `format` the loop gets records, as `fetch` returns them; with one it
@@ -158,6 +191,7 @@ class Copying:
             format: "csv", "text" or "binary" for bytes.
             timeout: seconds for each wait for the server, `command_timeout` if None.
             record_class: a subclass of `Record` for these rows.
+            into: what these rows become, as for `fetch`.
             options: of COPY, for bytes; see `CopyOutOptions`.
 
         Raises:
@@ -182,9 +216,8 @@ class Copying:
             if args:
                 raise InterfaceError(f"arguments are for a query, not for {source!r}")
             text = sql.table(source, schema)
-        return CopyOut(
-            self._lend, text, values, names, timeout, record_class, format, options
-        )
+        shape = row_shape(record_class, into)
+        return CopyOut(self._lend, text, values, names, timeout, shape, format, options)
 
     def copy_in(
         self,
@@ -258,7 +291,7 @@ class Copying:
             'COPY 3'
         """
         async with sink(output) as write, self._whole(timeout) as lend:
-            stream = CopyOut(
+            stream: CopyOut[bytes] = CopyOut(
                 lend, sql.table(table_name, schema_name), None, _names(columns),
                 timeout, None, format or "text", options,
             )  # fmt: skip
@@ -294,7 +327,7 @@ class Copying:
             'COPY 2'
         """
         async with sink(output) as write, self._whole(timeout) as lend:
-            stream = CopyOut(
+            stream: CopyOut[bytes] = CopyOut(
                 lend, query, args, None, timeout, None, format or "text", options
             )
             await _drain(stream, write)
@@ -394,7 +427,7 @@ class Copying:
                 yield connection._lend
 
 
-async def _drain(stream: CopyOut, write: Callable[[bytes], Any]) -> None:
+async def _drain(stream: CopyOut[bytes], write: Callable[[bytes], Any]) -> None:
     """Write all that comes; what a writer raises calls the COPY off."""
     async with stream:
         async for chunk in stream:

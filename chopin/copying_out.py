@@ -26,14 +26,13 @@ from chopin._copycolumns import (
 )
 from chopin._execute import Turn, begun
 from chopin._ops import RowsOp
-from chopin._rows import Record, check_record_class
-from chopin.streaming import Loan, Stream, start_stream
+from chopin.streaming import Loan, Stream, T, start_stream
 
 if TYPE_CHECKING:
     from chopin.connection import Connection
 
 
-class CopyOut(Stream[Any]):
+class CopyOut(Stream[T]):
     """What a COPY brings, read by `async for`; made by `copy_out()`.
 
     Records, or chunks of bytes where there is a format. See `Stream`.
@@ -44,12 +43,12 @@ class CopyOut(Stream[Any]):
         args: of the query; None for a table.
         columns: of the table.
         timeout: seconds for each wait.
-        record_class: of the rows.
+        shape: of the rows, from `row_shape`.
         format: of bytes, None for rows.
         options: of COPY.
     """
 
-    __slots__ = ("_args", "_columns", "_format", "_options", "_record_class", "_source")
+    __slots__ = ("_args", "_columns", "_format", "_options", "_shape", "_source")
 
     def __init__(
         self,
@@ -58,20 +57,18 @@ class CopyOut(Stream[Any]):
         args: tuple[Any, ...] | None,
         columns: list[str] | None,
         timeout: float | None,
-        record_class: type[Record] | None,
+        shape: Any,
         format: str | None,
         options: Mapping[str, Any],
     ) -> None:
         super().__init__(lend, timeout)
-        sql.check_options(format, options, record_class)
-        if record_class is not None:
-            check_record_class(record_class)
+        sql.check_options(format, options, shape)
         self._source = source
         self._args = args
         self._columns = columns
         self._format = format
         self._options = options
-        self._record_class = record_class
+        self._shape = shape
 
     async def _start(self, connection: Connection) -> RowsOp:
         use = self._use
@@ -106,15 +103,13 @@ class CopyOut(Stream[Any]):
                     statement = await columns_of_query(session, query)
                 if is_binary(statement):
                     command = self._command(query, "binary")
-                    op = start_copy_out(session, command, statement, self._record_class)
+                    op = start_copy_out(session, command, statement, self._shape)
             if op is not None:
                 return await begun(op)
             if self._args is None:
                 names = [column.name for column in statement.description.columns]
                 query = f"SELECT {', '.join(map(sql.quoted, names))} FROM ONLY {query}"
-        return await start_stream(
-            connection, query, self._args or (), self._record_class
-        )
+        return await start_stream(connection, query, self._args or (), self._shape)
 
     def _command(self, source: str, format: str) -> str:
         if self._args is None:

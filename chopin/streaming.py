@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from chopin._execute import run_query
 from chopin._ops import STREAM, RowsOp, check_timeout
-from chopin._rows import Record, check_record_class
 from chopin._streams import ItemIterator
 from chopin.exceptions import InterfaceError
 
@@ -294,7 +293,7 @@ class Stream(Generic[T]):
         in_its_loop(use.connection, drop)
 
 
-class RowStream(Stream[Record]):
+class RowStream(Stream[T]):
     """The rows of a query; made by `stream()`.
 
     Args:
@@ -302,10 +301,10 @@ class RowStream(Stream[Record]):
         query: one SQL statement.
         args: its arguments.
         timeout: seconds for each wait.
-        record_class: of the rows.
+        shape: of the rows, from `row_shape`.
     """
 
-    __slots__ = ("_args", "_query", "_record_class")
+    __slots__ = ("_args", "_query", "_shape")
 
     def __init__(
         self,
@@ -313,34 +312,30 @@ class RowStream(Stream[Record]):
         query: str,
         args: tuple[Any, ...],
         timeout: float | None,
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> None:
         super().__init__(lend, timeout)
         if not isinstance(query, str):
             raise TypeError(
                 f"query is expected to be a str, got {type(query).__name__}"
             )
-        if record_class is not None:
-            check_record_class(record_class)
         self._query = query
         self._args = args
-        self._record_class = record_class
+        self._shape = shape
 
     async def _start(self, connection: Connection) -> RowsOp:
         assert self._use is not None
         self._use.log(self._query, self._args)
-        return await start_stream(
-            connection, self._query, self._args, self._record_class
-        )
+        return await start_stream(connection, self._query, self._args, self._shape)
 
 
 async def start_stream(
     connection: Connection,
     query: str,
     args: tuple[Any, ...],
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp:
     """Run a query whose rows come as they are taken; returns with the first ones."""
     session = connection._session
-    op: QueryOp = await run_query(session, query, args, STREAM, 0, record_class)
+    op: QueryOp = await run_query(session, query, args, STREAM, 0, shape)
     return op
