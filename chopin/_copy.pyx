@@ -305,6 +305,8 @@ cdef class CopyInOp(Op):
         return 0
 
     cdef int settle(self) except -1:
+        if self.session is not None:
+            self.session.gate.vacate(self)
         self.look()
         return Op.settle(self)
 
