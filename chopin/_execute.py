@@ -129,7 +129,7 @@ async def begun(op: _StreamOp) -> _StreamOp:
     try:
         await op.flow.wait()
     except BaseException:
-        op.cancel()
+        op.leave()
         raise
     if op.done() and op.exception() is not None:
         await op

@@ -64,6 +64,10 @@ cdef class Gate:
             self.update()
         return 0
 
+    def free(self):
+        """Whatever stream is open, its user has gone."""
+        self.vacate(self.stream)
+
     def ensure_free(self):
         """InterfaceError while a stream is open."""
         if self.stream is not None:

@@ -17,6 +17,7 @@ class RowsOp(Op):
 
     flow: Flow
 
+    def leave(self) -> None: ...
     @property
     def rows_so_far(self) -> int: ...
 

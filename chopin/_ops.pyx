@@ -33,6 +33,7 @@ from chopin._protocol cimport (
 from chopin._rows cimport Column, Description, RowPlan, parse_description
 from chopin._shapes cimport ShapedPlan
 from chopin._streams cimport Flow
+from chopin._waiter cimport RESOLVED
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
     MSG_COPY_DATA,
@@ -121,8 +122,14 @@ cdef class RowsOp(Op):
 
     cdef int settle(self) except -1:
         if self.flow is not None:
-            self.flow.end(self)
+            self.flow.end(self, self.outcome == RESOLVED)
         return Op.settle(self)
+
+    def leave(self):
+        """The reader of a stream has gone; what is not done yet is called off."""
+        self.cancel()
+        if self.flow.session is not None:
+            self.flow.session.gate.vacate(self)
 
     @property
     def rows_so_far(self):

@@ -618,6 +618,7 @@ class PoolPart:
 def _end_use(session: WireProtocol, text: str) -> None:
     """Nothing of what its user has begun may reach the next one."""
     session.epoch += 1
+    session.gate.free()
     if session.gate.line:
         session.terminate()  # calls that are not sent yet would go on
     elif session.in_flight:

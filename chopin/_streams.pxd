@@ -17,7 +17,7 @@ cdef class Flow:
     cdef int begin(self, Session session, object op) except -1
     cdef int arrived(self, Py_ssize_t size) except -1
     cdef int wake(self) except -1
-    cdef int end(self, object op) except -1
+    cdef int end(self, object op, bint is_done) except -1
 
 
 cdef class ItemIterator:

@@ -8,7 +8,9 @@ Layer L3. Imports L0, L1 and `Session`.
 Rules
 - Past `LIMIT` bytes the transport is asked to stop reading, so that the server has to
   stop as well. Whoever takes what is there takes all of it, and reading goes on.
-- While a flow is open nobody else uses the session: see `Gate.ensure_free`.
+- Nobody else uses the session until the reader has seen the end, though the server may
+  be done long before: else a loop that calls something else would fail with many rows
+  and work with few.
 - An item of a portion costs no coroutine: `ItemIterator` is an awaitable that has its
   value already.
 """
@@ -76,14 +78,15 @@ cdef class Flow:
             waiter.resolve(None)
         return 0
 
-    cdef int end(self, object op) except -1:
-        """The operation has ended or is given up; what came before may be taken."""
+    cdef int end(self, object op, bint is_done) except -1:
+        """The operation is done or is given up; what came before may be taken."""
         self.ended = True
         if self.session is not None:
             if self.stopped:
                 self.stopped = False
                 self.session.on_flow(True)
-            self.session.gate.vacate(op)
+            if not is_done:
+                self.session.gate.vacate(op)
         return self.wake()
 
     def take(self):

@@ -205,6 +205,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         """
         if self.gate.stream is not None:
             self.gate.stream.cancel()
+            self.gate.free()
         self.riders.clear()
         if self._restoration is None:
             self.restoring += 1

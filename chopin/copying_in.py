@@ -87,9 +87,9 @@ class CopyIn:
         format: str | None,
         options: Mapping[str, Any],
     ) -> None:
-        sql.check_options(format, options, None)
         self._use: Use | None = Use(lend, timeout)
         self._op: CopyInOp | None = None
+        sql.check_options(format, options, None)
         self._table = table
         self._columns = columns
         self._where = where

@@ -270,7 +270,7 @@ class Stream(Generic[T]):
         if use is None:
             return
         if self._op is not None:
-            self._op.cancel()
+            self._op.leave()
         await use.end(error)
 
     def _left(self) -> None:
@@ -287,7 +287,7 @@ class Stream(Generic[T]):
 
         def drop() -> None:
             if op is not None:
-                op.cancel()
+                op.leave()
             use.drop()
 
         in_its_loop(use.connection, drop)
