@@ -169,6 +169,8 @@ OUTGOING = [
         Taken((2, None)),
         Ends("copy", "COPY 2"),
         Has(lambda _, ops: ops["copy"].rows_so_far, 2),
+        Refused(stream, InterfaceError),  # until its reader has gone
+        Call(lambda _, ops: ops["copy"].leave()),
         Has(blocked, (False, False)),
         Has(state, OPEN),
     ),
@@ -510,6 +512,8 @@ STREAMED = [
         Taken((2, "x"), (3, "x")),
         Ends("copy", "SELECT 3"),
         Has(lambda _, ops: ops["copy"].rows_so_far, 3),
+        Refused(stream, InterfaceError),  # until its reader has gone
+        Call(lambda _, ops: ops["copy"].leave()),
         Has(blocked, (False, False)),
         given=prepared,
     ),
