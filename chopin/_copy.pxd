@@ -26,6 +26,7 @@ cdef class CopyInOp(Op):
     cdef int n_ridden
     cdef str status
     cdef readonly Statement statement    # whose parameters are the columns; or None
+    cdef tuple codecs                    # of the columns; None: bytes as they are
     cdef object text_of                  # (codec, value) -> bytes of COPY's text form
     cdef WriteBuffer data                # what is not sent yet: one CopyData message
     cdef bint ended                      # CopyDone or CopyFail is sent, or of no use
@@ -36,6 +37,7 @@ cdef class CopyInOp(Op):
     cdef int respond(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int complete(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int open_message(self) except -1
+    cdef int add_row(self, row) except -1
     cdef int put_values(self, tuple row) except -1
     cdef int put_text(self, tuple row, int *column) except -1
     cdef int look(self) except -1

@@ -251,7 +251,7 @@ cdef class CopyInOp(Op):
         self.stage = DATA
         if (
             self.statement is not None and self.outcome == WAITING
-            and get_uint16(data + 1) != self.statement.params.size
+            and get_uint16(data + 1) != len(self.codecs)
         ):
             self.fail(columns_changed())
             self.abandon()
@@ -325,17 +325,28 @@ cdef class CopyInOp(Op):
             DataError: a value does not fit its column, or there are too many or too
                 few; nothing of the row is kept.
         """
+        return self.add_row(row) != 0
+
+    def feed(self, rows):
+        """Encode rows from an iterator until it is time to send, as by `put_row`."""
+        for row in rows:
+            if self.add_row(row):
+                return True
+        return False
+
+    cdef int add_row(self, row) except -1:
+        """`put_row`, as a C integer."""
         cdef WriteBuffer out = self.data
         cdef Py_ssize_t begin
         if self.ended:
-            return True
-        if self.statement is None:
+            return 1
+        if self.codecs is None:
             raise InterfaceError(
                 "this COPY takes bytes: use write(), or leave `format` away for rows"
             )
         if type(row) is not tuple:
             row = values_of(row, self.n_rows)
-        if len(<tuple>row) != self.statement.params.size:
+        if len(<tuple>row) != len(self.codecs):
             raise wrong_length(self, len(<tuple>row))
         self.open_message()
         begin = out.length
@@ -345,26 +356,25 @@ cdef class CopyInOp(Op):
             out.length = begin
             raise
         self.n_rows += 1
-        if out.length >= CHUNK:
-            self.send()
-            return True
-        return False
+        if out.length < CHUNK:
+            return 0
+        self.send()
+        return 1
 
     cdef int put_values(self, tuple row) except -1:
         """A row: int16 number of fields, then as in Bind; or a line of text."""
         cdef WriteBuffer out = self.data
-        cdef tuple codecs = self.statement.params.codecs
         cdef Codec codec
         cdef int i = 0
         try:
             if self.text_of is not None:
                 return self.put_text(row, &i)
-            out.put_int16(<int>len(codecs))
+            out.put_int16(<int>len(row))
             for value in row:
                 if value is None:
                     out.put_int32(-1)
                 else:
-                    codec = <Codec>codecs[i]
+                    codec = <Codec>self.codecs[i]
                     codec.encode(codec, out, value)
                 i += 1
         except InterfaceError as error:
@@ -387,17 +397,10 @@ cdef class CopyInOp(Op):
             if value is None:
                 out.put_raw(b"\\N", 2)
             else:
-                text = self.text_of(self.statement.params.codecs[column[0]], value)
+                text = self.text_of(self.codecs[column[0]], value)
                 out.put_raw(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
             column[0] += 1
         return out.put_byte(c"\n")
-
-    def feed(self, rows):
-        """Encode rows from an iterator until it is time to send, as by `put_row`."""
-        for row in rows:
-            if self.put_row(row):
-                return True
-        return False
 
     def put_bytes(self, data):
         """Add bytes as they are, of any length; returns as `put_row`.
@@ -490,7 +493,7 @@ cdef str place(CopyInOp op, int column, str path):
 
 
 cdef object wrong_length(CopyInOp op, Py_ssize_t length):
-    cdef int size = op.statement.params.size
+    cdef Py_ssize_t size = len(op.codecs)
     return argument_error(
         f"row {op.n_rows + 1} has {length} value{'' if length == 1 else 's'}, "
         f"COPY has {size} column{'' if size == 1 else 's'}"
@@ -518,6 +521,7 @@ def start_copy_in(Session session, str sql, Statement statement, text_of=None):
     """
     cdef CopyInOp op = CopyInOp.__new__(CopyInOp)
     op.statement = statement
+    op.codecs = None if statement is None else statement.params.codecs
     op.text_of = text_of
     op.data = WriteBuffer()
     if statement is not None and text_of is None:

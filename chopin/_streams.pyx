@@ -1,8 +1,9 @@
 # cython: language_level=3, nonecheck=True
 """What streams have in common: data that comes faster than it is used.
 
-Owns: `Flow`, where rows or chunks pile up until somebody takes them, and
-`ItemIterator`, the `async for` over what was taken.
+Owns: `Flow`, where rows or chunks pile up until somebody takes them, `ItemIterator`,
+the `async for` over what was taken, and `NOTHING`, which is awaited where there is
+nothing to wait for.
 Layer L3. Imports L0, L1 and `Session`.
 
 Rules
@@ -107,6 +108,22 @@ cdef class Flow:
         else:
             self.waiter = waiter
         return waiter
+
+
+cdef class Nothing:
+    """An awaitable that is done, with None: what need not wait returns it."""
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+
+NOTHING = Nothing()
 
 
 cdef class ItemIterator:

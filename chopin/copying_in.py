@@ -18,7 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +35,7 @@ from chopin._copycolumns import columns_of, is_binary
 from chopin._copyfiles import Data, chunks
 from chopin._copytext import text_of
 from chopin._execute import Turn
+from chopin._streams import NOTHING
 from chopin.exceptions import InterfaceError
 from chopin.streaming import Loan, Use, in_its_loop
 
@@ -207,8 +215,8 @@ class CopyIn:
 
     # -- data --------------------------------------------------------------------------
 
-    async def write_row(self, row: Sequence[Any]) -> None:
-        """Write one row.
+    def write_row(self, row: Sequence[Any]) -> Awaitable[None]:
+        """Write one row; await what it returns.
 
         Args:
             row: a value for each column.
@@ -220,7 +228,8 @@ class CopyIn:
         """
         op = self._op
         if op is None or op.put_row(row):
-            await self._go_on()
+            return self._go_on()
+        return NOTHING
 
     async def write_rows(
         self, rows: Iterable[Sequence[Any]] | AsyncIterable[Sequence[Any]]
