@@ -13,7 +13,14 @@ Rules:
 import asyncio
 import importlib
 import importlib.metadata
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
@@ -23,6 +30,15 @@ SUBJECT = "chopin"
 
 
 Call = Callable[..., Awaitable[Any]]
+Names = Sequence[str]
+
+
+async def look_at(rows: AsyncIterable[Any]) -> Any:
+    """How many there are, and the last one."""
+    count, row = 0, ()
+    async for row in rows:  # noqa: B007
+        count += 1
+    return count, tuple(row)
 
 
 class Session(Protocol):
@@ -68,11 +84,32 @@ class Session(Protocol):
         """All rows as `tuple`, `dict`, or a class that is called with the values."""
         ...
 
+    async def copy_in(
+        self, table: str, columns: Names, types: Names, rows: Iterable[Any]
+    ) -> None:
+        """Store rows by COPY that come one by one."""
+        ...
+
+    async def copy_in_records(
+        self, table: str, columns: Names, types: Names, rows: Iterable[Any]
+    ) -> None:
+        """Store rows by COPY that are there."""
+        ...
+
+    async def copy_out(self, query: str, types: Names) -> Any:
+        """Read rows by COPY, one by one; their number and the last of them."""
+        ...
+
+    async def stream(self, query: str) -> Any:
+        """Read rows one by one, in bounded memory; as `copy_out`."""
+        ...
+
 
 class AsyncpgSession:
     """asyncpg: one operation at a time, so many queries run in a row."""
 
     def __init__(self, connection: Any) -> None:
+        self._connection = connection
         self.fetchrow = connection.fetchrow
         self.fetch = connection.fetch
         self.execute = connection.execute
@@ -94,9 +131,56 @@ class AsyncpgSession:
             return [shape(row) for row in rows]
         return [shape(*row) for row in rows]
 
+    async def copy_in_records(
+        self, table: str, columns: Names, types: Names, rows: Iterable[Any]
+    ) -> None:
+        """In one call."""
+        copy = self._connection.copy_records_to_table
+        await copy(table, columns=columns, records=rows)
+
+    async def copy_in(
+        self, table: str, columns: Names, types: Names, rows: Iterable[Any]
+    ) -> None:
+        """By an asynchronous generator: there is nothing to write to."""
+
+        async def each() -> AsyncIterator[Any]:
+            for row in rows:
+                yield row
+
+        copy = self._connection.copy_records_to_table
+        await copy(table, columns=columns, records=each())
+
+    async def copy_out(self, query: str, types: Names) -> Any:
+        """By a query: COPY brings bytes only."""
+        rows = await self.fetch(query)
+        for row in rows:  # noqa: B007
+            pass
+        return len(rows), tuple(row)
+
+    async def stream(self, query: str) -> Any:
+        """By a cursor, a thousand rows at a time."""
+        async with self._connection.transaction():
+            return await look_at(self._connection.cursor(query, prefetch=1000))
+
 
 class ChopinSession(AsyncpgSession):
     """Chopin: asyncpg's methods, and calls made at once are pipelined."""
+
+    async def copy_in(
+        self, table: str, columns: Names, types: Names, rows: Iterable[Any]
+    ) -> None:
+        """By `write_row`."""
+        async with self._connection.copy_in(table, columns=columns) as copy:
+            for row in rows:
+                await copy.write_row(row)
+
+    async def copy_out(self, query: str, types: Names) -> Any:
+        """By `copy_out`."""
+        return await look_at(self._connection.copy_out(query))
+
+    async def stream(self, query: str) -> Any:
+        """By `stream`."""
+        return await look_at(self._connection.stream(query))
 
     async def fetch_into(self, shape: type, query: str) -> list[Any]:
         """By an argument."""
@@ -166,6 +250,29 @@ class PsycopgSession:
         rows: list[Any] = await self.fetch(query)
         return rows
 
+    async def copy_in(
+        self, table: str, columns: Names, types: Names, rows: Iterable[Any]
+    ) -> None:
+        """By `write_row` in binary."""
+        command = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)"
+        async with self._cursor.copy(command) as copy:
+            copy.set_types(types)
+            for row in rows:
+                await copy.write_row(row)
+
+    copy_in_records = copy_in
+
+    async def copy_out(self, query: str, types: Names) -> Any:
+        """By `rows` in binary."""
+        command = f"COPY ({query}) TO STDOUT (FORMAT binary)"
+        async with self._cursor.copy(command) as copy:
+            copy.set_types(types)
+            return await look_at(copy.rows())
+
+    async def stream(self, query: str) -> Any:
+        """By `stream`, a thousand rows at a time where libpq can."""
+        return await look_at(self._cursor.stream(query, binary=True, size=1000))
+
 
 class PsqlpySession:
     """psqlpy (Rust, tokio): dicts made into tuples, many queries run in a row."""
@@ -206,6 +313,25 @@ class PsqlpySession:
         if shape is tuple:
             return [tuple(row.values()) for row in rows]
         return [shape(*row.values()) for row in rows]
+
+    async def copy_in(
+        self, table: str, columns: Names, types: Names, rows: Iterable[Any]
+    ) -> None:
+        """By INSERT: COPY takes bytes only."""
+        places = ", ".join(f"${n}" for n, _ in enumerate(columns, 1))
+        insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
+        await self.executemany(insert, list(rows))
+
+    copy_in_records = copy_in
+
+    async def copy_out(self, query: str, types: Names) -> Any:
+        """By a query."""
+        rows = await self.fetch(query)
+        return len(rows), rows[-1]
+
+    async def stream(self, query: str) -> Any:
+        """By a query."""
+        return await self.copy_out(query, ())
 
     async def close(self) -> None:
         """Close the connection."""

@@ -8,6 +8,7 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from bench.copying import COPIES
 from bench.poolwork import POOLED, PoolWorkload
 from bench.rows import BULK
 from bench.words import BenchError
@@ -30,7 +31,7 @@ def by_name(workloads: Iterable[Some]) -> dict[str, Some]:
     return table
 
 
-WORKLOADS = by_name([*SERIAL, *PIPELINED, *BULK, *OCCASIONAL])
+WORKLOADS = by_name([*SERIAL, *PIPELINED, *BULK, *COPIES, *OCCASIONAL])
 POOL_WORKLOADS: dict[str, PoolWorkload] = by_name(POOLED)
 
 

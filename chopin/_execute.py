@@ -25,10 +25,11 @@ Source: PostgreSQL documentation, "Extended Query", "Pipelining".
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chopin import _statements, introspect
 from chopin._ops import (
+    STREAM,
     VALUE,
     fits,
     start_cached,
@@ -41,9 +42,11 @@ from chopin._protocol import Statement
 from chopin.exceptions import InvalidCachedStatementError, PostgresError
 
 if TYPE_CHECKING:
-    from chopin._ops import QueryOp
+    from chopin._ops import QueryOp, RowsOp
     from chopin._protocol import Op, Session
     from chopin._rows import Description
+
+_StreamOp = TypeVar("_StreamOp", bound="RowsOp")
 
 _ATTEMPTS = 3
 
@@ -79,6 +82,7 @@ class Turn:
     async def __aenter__(self) -> None:
         session = self._session
         session.ensure_open()
+        session.gate.ensure_free()
         self._ticket = session.gate.join()
         try:
             await self._ticket
@@ -108,13 +112,28 @@ async def run_query(
         op: Op | None = None
         try:
             op = await _send(session, sql, args, want, column, shape)
-            return await op
+            return await (begun(op) if want == STREAM else op)
         except PostgresError as error:
             if attempt + 1 == _ATTEMPTS or session.epoch != epoch:
                 raise
             if not heal(session, sql, op, error):
                 raise
     raise AssertionError("the last attempt returns or raises")
+
+
+async def begun(op: _StreamOp) -> _StreamOp:
+    """Wait until the first rows of a stream are there, or its end; return it.
+
+    Raises what it has ended with.
+    """
+    try:
+        await op.flow.wait()
+    except BaseException:
+        op.leave()
+        raise
+    if op.done() and op.exception() is not None:
+        await op
+    return op
 
 
 async def fetch_value(session: Session, sql: str, *args: Any) -> Any:
@@ -132,10 +151,10 @@ async def _send(
 ) -> QueryOp:
     """Send the statement in its turn."""
     async with Turn(session):
-        return await _send_now(session, sql, args, want, column, shape)
+        return await send_now(session, sql, args, want, column, shape)
 
 
-async def _send_now(
+async def send_now(
     session: Session,
     sql: str,
     args: tuple[Any, ...],
@@ -156,7 +175,7 @@ async def _send_now(
                 return op
             name = b""
         elif introspect.unknown_types(session.codecs, description):
-            await _learn_types(session, description)
+            await learn_types(session, description)
             continue
         else:
             name = _statements.statement_name(sql)
@@ -165,6 +184,22 @@ async def _send_now(
             return start_parse_and_execute(
                 session, statement, args, want, column, shape
             )
+
+
+async def run_now(session: Session, sql: str, args: tuple[Any, ...], want: int) -> Any:
+    """Run a statement of our own, as `run_query` does, for who has the turn."""
+    for attempt in range(_ATTEMPTS):
+        op = await send_now(session, sql, args, want)
+        try:
+            answer = await op
+        except PostgresError as error:
+            if attempt + 1 == _ATTEMPTS or not heal(session, sql, op, error):
+                raise
+        else:
+            await unblocked(session)
+            return answer
+        await unblocked(session)
+    raise AssertionError("the last attempt returns or raises")
 
 
 async def _describe(session: Session, sql: str) -> Description | None:
@@ -186,11 +221,11 @@ async def _describe(session: Session, sql: str) -> Description | None:
         return None
     await unblocked(session)
     description: Description = statement.description
-    await _learn_types(session, description)
+    await learn_types(session, description)
     return description
 
 
-async def _learn_types(session: Session, description: Description) -> None:
+async def learn_types(session: Session, description: Description) -> None:
     """Ask the catalog for the types of a statement that have no codec yet."""
     codecs = session.codecs
     unknown = introspect.unknown_types(codecs, description)
@@ -235,7 +270,7 @@ async def prepare(session: Session, sql: str, name: bytes) -> Statement:
     async with Turn(session):
         statement: Statement = await start_prepare(session, sql, name, False)
         await unblocked(session)
-        await _learn_types(session, statement.description)
+        await learn_types(session, statement.description)
     return statement
 
 
@@ -243,6 +278,7 @@ async def unblocked(session: Session) -> None:
     """Wait until the session takes messages again, for who has the turn."""
     while session.gate.blocked:
         session.ensure_open()
+        session.gate.ensure_free()
         await session.gate.wait_unblocked()
 
 
@@ -263,7 +299,7 @@ async def cached_statement(session: Session, sql: str, shape: Any) -> Statement:
                 is_new = True
             if description is None or is_named:
                 continue
-            await _learn_types(session, description)
+            await learn_types(session, description)
             statement = Statement(session, sql, b"", description)
         if is_new or fits(session, statement, shape):
             return statement

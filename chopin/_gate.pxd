@@ -14,9 +14,12 @@ cdef class Gate:
     cdef bint paused             # the transport's buffer is full
     cdef bint unconfirmed        # a BEGIN is on its way: what follows must be inside
     cdef bint held               # by a group that is still being written
+    cdef readonly object stream  # an operation that its user feeds or takes from
     cdef readonly object line    # deque of tickets: calls that are not sent yet
     cdef bint handing_over       # the next in line has its turn and has not run yet
     cdef list unblock_waiters
     cdef list writable_waiters
 
     cdef int update(self) except -1
+    cdef int occupy(self, object stream) except -1
+    cdef int vacate(self, object stream) except -1

@@ -3,22 +3,26 @@
 
 Owns: `Gate`: what blocks a session, the calls that wait for that to pass, and the line
 in which they stand.
-Layer L1. Imports `Waiter` beside it.
+Layer L1. Imports L0 and `Waiter` beside it.
 
 Rules
 - `blocked`: a cancelled operation has not ended yet, a cancel request is under way (it
   could hit whatever is sent now), a BEGIN has not been answered yet (if it fails, what
   is sent now would run outside of the block), a group is being written in parts, the
-  peer does not read, or the session is not open.
+  peer does not read, a stream is open, or the session is not open.
 - Calls are sent in the order in which they were made. One that can be sent at once,
   with nobody in line, passes without a word here; every other stands in line until its
   last message group is sent.
+- A stream (COPY, the rows of a query one by one) goes on only as its user does. Who
+  waited for its end could be the user's own task: everybody else gets an error.
 - Session says what happens by the fields, and calls `update` behind it.
 """
 
 import collections
 
 from chopin._waiter cimport Waiter
+
+from chopin.exceptions import InterfaceError
 
 
 cdef class Gate:
@@ -36,15 +40,42 @@ cdef class Gate:
         cdef list waiters
         self.blocked = (
             self.abandoned > 0 or self.cancelling > 0 or self.paused or self.held
-            or self.unconfirmed or not self.open
+            or self.unconfirmed or self.stream is not None or not self.open
         )
         if self.writable_waiters and (not self.paused or self.ended):
             waiters, self.writable_waiters = self.writable_waiters, []
             resolve_all(waiters)
-        if self.unblock_waiters and not self.keeps_waiting:
+        if self.unblock_waiters and (
+            self.stream is not None or not self.keeps_waiting
+        ):
             waiters, self.unblock_waiters = self.unblock_waiters, []
             resolve_all(waiters)
         return 0
+
+    cdef int occupy(self, object stream) except -1:
+        """A stream begins: nobody else may use the session."""
+        self.stream = stream
+        return self.update()
+
+    cdef int vacate(self, object stream) except -1:
+        """The stream has ended, or its user has gone."""
+        if self.stream is stream:
+            self.stream = None
+            self.update()
+        return 0
+
+    def free(self):
+        """Whatever stream is open, its user has gone."""
+        self.vacate(self.stream)
+
+    def ensure_free(self):
+        """InterfaceError while a stream is open."""
+        if self.stream is not None:
+            raise InterfaceError(
+                "cannot use the connection while a COPY or a stream is open on it",
+                hint="Leave its block first (`async with`, or aclose()), use another "
+                "connection, or read with cursor(), which allows other calls.",
+            )
 
     @property
     def is_draining(self):
@@ -59,7 +90,7 @@ cdef class Gate:
     def wait_unblocked(self):
         """An awaitable that ends when `blocked` may be false by now, or on the end."""
         cdef Waiter waiter = Waiter(self.loop)
-        if self.keeps_waiting:
+        if self.keeps_waiting and self.stream is None:
             self.unblock_waiters.append(waiter)
         else:
             waiter.resolve(None)

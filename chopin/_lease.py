@@ -102,6 +102,13 @@ class PoolAcquireContext:
         if connection is not None:
             await self._pool.release(connection)
 
+    def drop(self) -> None:
+        """Give the connection back where nobody can await; hooks run by themselves."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection._is_released:
+            lease: Lease = connection._lease  # type: ignore[attr-defined]
+            lease.part._release_soon(connection)
+
 
 class Lease:
     """What is known of one acquisition of a connection.

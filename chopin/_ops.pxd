@@ -4,6 +4,7 @@
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._protocol cimport Op, Session, Statement
 from chopin._rows cimport RowPlan
+from chopin._streams cimport Flow
 
 # What a query's caller wants.
 cdef enum:
@@ -12,6 +13,7 @@ cdef enum:
     WANT_VALUE = 2               # one value of the first row or None
     WANT_STATUS = 3              # the command tag
     WANT_PORTION = 4             # rows of a portal, and whether there are more
+    WANT_STREAM = 5              # rows as they come, by way of a Flow
 
 
 cdef class RowsOp(Op):
@@ -19,6 +21,7 @@ cdef class RowsOp(Op):
     cdef list rows               # None: they are dropped
     cdef object bad              # exception of a decoder: the result is lost
     cdef Py_ssize_t n_rows
+    cdef readonly Flow flow      # where a stream's rows wait; None: it is none
 
     cdef int take_rows(self, ReadBuffer inp) except -1
     cdef int spoil(self, error) except -1
@@ -62,4 +65,7 @@ cdef int put_bind(
     WriteBuffer out, bytes portal, Statement statement, tuple args, Py_ssize_t element
 ) except -1
 cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1
+cdef int put_query(Session session, Op op, str sql) except -1
+cdef int shift_position(error, int prefix) except -1
+cdef str tag_of(const unsigned char *data, Py_ssize_t size)
 cdef int refuse_copy(Op op, unsigned char kind) except -1

@@ -4,14 +4,22 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from chopin._protocol import Op, Session, Statement
+from chopin._streams import Flow
 
 ROWS: Final = 0
 ROW: Final = 1
 VALUE: Final = 2
 STATUS: Final = 3
+STREAM: Final = 5
 
 class RowsOp(Op):
     """An operation that brings rows."""
+
+    flow: Flow
+
+    def leave(self) -> None: ...
+    @property
+    def rows_so_far(self) -> int: ...
 
 class QueryOp(RowsOp):
     """Bind and Execute of a statement; what it answers depends on what was wanted."""

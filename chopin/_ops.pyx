@@ -32,6 +32,8 @@ from chopin._protocol cimport (
 )
 from chopin._rows cimport Column, Description, RowPlan, parse_description
 from chopin._shapes cimport ShapedPlan
+from chopin._streams cimport Flow
+from chopin._waiter cimport RESOLVED
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
     MSG_COPY_DATA,
@@ -62,6 +64,7 @@ ROWS = WANT_ROWS
 ROW = WANT_ROW
 VALUE = WANT_VALUE
 STATUS = WANT_STATUS
+STREAM = WANT_STREAM
 
 # Execute of the unnamed portal with limits 0, 1, 2, and Sync behind it.
 cdef bytes EXECUTE = b"E\0\0\0\x09\0\0\0\0\0"
@@ -82,15 +85,15 @@ cdef class RowsOp(Op):
         the user's part in it raises: the task that waits for the rows gets that.
         """
         cdef const unsigned char *body = NULL
-        cdef Py_ssize_t size
-        cdef list rows = self.rows
+        cdef Py_ssize_t size, begin = inp.start
+        cdef list rows = self.rows if self.flow is None else self.flow.items
         cdef RowPlan plan = self.plan
         if rows is not None and self.bad is None and not self.abandoned:
             try:
                 while True:
                     size = inp.next_frame(MSG_DATA_ROW, &body)
                     if size < 0:
-                        return 0
+                        break
                     self.n_rows += 1
                     rows.append(plan.decode_row(body, size))
             except ProtocolError:
@@ -99,16 +102,40 @@ cdef class RowsOp(Op):
                 self.spoil(error)
         while inp.next_frame(MSG_DATA_ROW, &body) >= 0:
             self.n_rows += 1
+        if self.flow is not None:
+            self.flow.arrived(inp.start - begin)
         return 0
 
     cdef int spoil(self, error) except -1:
-        """Keep the error of a value; a type that was altered is asked for again."""
+        """Keep the error of a value; a type that was altered is asked for again.
+
+        Of a stream nobody wants the rest.
+        """
         self.bad = error
         if isinstance(self.plan, ShapedPlan):
             error.add_note(f"in row {self.n_rows} of what was fetched")
         if isinstance(error, OutdatedSchemaCacheError):
             self.session.codecs.outdated()
+        if self.flow is not None:
+            self.fail(spoiled(error))
+            self.abandon()
         return 0
+
+    cdef int settle(self) except -1:
+        if self.flow is not None:
+            self.flow.end(self, self.outcome == RESOLVED)
+        return Op.settle(self)
+
+    def leave(self):
+        """The reader of a stream has gone; what is not done yet is called off."""
+        self.cancel()
+        if self.flow.session is not None:
+            self.flow.session.gate.vacate(self)
+
+    @property
+    def rows_so_far(self):
+        """How many rows have come."""
+        return self.n_rows
 
 
 cdef object spoiled(error):
@@ -150,7 +177,8 @@ cdef class QueryOp(RowsOp):
     ) except -1:
         if step == STEP_ROWS:
             if kind == MSG_COMMAND_COMPLETE and (
-                self.want == WANT_STATUS or self.keeps_status
+                self.want == WANT_STATUS or self.want == WANT_STREAM
+                or self.keeps_status
             ):
                 self.status = tag_of(data, size)
             if self.want == WANT_ROW or self.want == WANT_VALUE:
@@ -213,7 +241,7 @@ cdef class QueryOp(RowsOp):
         elif self.bad is not None:
             self.fail(spoiled(self.bad))
             self.bad = None
-        elif self.want == WANT_STATUS:
+        elif self.want == WANT_STATUS or self.want == WANT_STREAM:
             self.resolve(self.status or "")
         elif self.want == WANT_ROWS:
             self.resolve(self.rows)
@@ -257,7 +285,7 @@ def start_query(
     """Send a cached statement; None when it is not cached or cannot be sent now.
 
     Args:
-        want: ROWS, ROW, VALUE or STATUS.
+        want: ROWS, ROW, VALUE, STATUS or STREAM.
         column: position of the value for VALUE.
         timeout: seconds from now, or None.
     """
@@ -413,6 +441,8 @@ cdef int write_execution(
     op.column = column
     if want == WANT_ROWS:
         op.rows = []
+    elif want == WANT_STREAM:
+        op.flow = Flow()
     statement.params.check_count(len(args))
     try:
         if ahead:
@@ -433,6 +463,8 @@ cdef int write_execution(
     op.step = PyBytes_AS_STRING(op.program)
     session.note(op, statement.sql, statement.leaves_state)
     session.submit(op)
+    if op.flow is not None:
+        op.flow.begin(session, op)
     return 0
 
 
@@ -673,9 +705,7 @@ cdef class SimpleOp(Op):
         return 0
 
     cdef int on_error(self, object error) except -1:
-        position = getattr(error, "position", None)
-        if self.prefix and position and position.isdigit():
-            error.position = str(max(int(position) - self.prefix, 1))
+        shift_position(error, self.prefix)
         return Op.on_error(self, error)
 
     cdef int on_ready(self) except -1:
@@ -702,8 +732,15 @@ def start_script(Session session, query, timeout):
 
 def start_simple(Session session, str sql):
     """Send a Query message; what waits to ride goes in front of its text."""
-    cdef WriteBuffer out = session.out
     cdef SimpleOp op = SimpleOp.__new__(SimpleOp)
+    op.prefix = put_query(session, op, sql)
+    session.submit(op)
+    return op
+
+
+cdef int put_query(Session session, Op op, str sql) except -1:
+    """Write a Query message for `op`; returns how many characters ride in front."""
+    cdef WriteBuffer out = session.out
     cdef Py_ssize_t mark = out.length
     cdef str prefix = "".join([rider + "; " for rider in session.riders])
     session.check_open()
@@ -715,15 +752,21 @@ def start_simple(Session session, str sql):
         out.length = out.message = mark
         raise
     op.loop = session.loop
-    op.prefix = <int>len(prefix)
     if session.riders:
         op.riders = tuple(session.riders)
         session.riders.clear()
     op.program = b"~"
     op.step = PyBytes_AS_STRING(op.program)
     session.note(op, sql, not _effects.effects(sql) & _effects.CLEAN)
-    session.submit(op)
-    return op
+    return <int>len(prefix)
+
+
+cdef int shift_position(error, int prefix) except -1:
+    """Let the position of an error be in the user's text, without what rides."""
+    position = getattr(error, "position", None)
+    if prefix and position and position.isdigit():
+        error.position = str(max(int(position) - prefix, 1))
+    return 0
 
 
 def start_sync(Session session):

@@ -225,9 +225,19 @@ class PoolPart:
         """
         lease: Lease = handle._lease  # type: ignore[attr-defined]
         self._release(handle, lease)
+        if self.settings.reset_hook is not None:
+            await self._run_reset(lease, timeout)
+
+    def _release_soon(self, handle: Connection) -> None:
+        """`release` where nobody can await it; `reset` runs in the background."""
+        lease: Lease = handle._lease  # type: ignore[attr-defined]
+        self._release(handle, lease)
+        if self.settings.reset_hook is not None:
+            self._start(self._run_reset(lease, None))
+
+    async def _run_reset(self, lease: Lease, timeout: float | None) -> None:
         hook = self.settings.reset_hook
-        if hook is None:
-            return
+        assert hook is not None
         session = lease.slot.connection._session
         try:
             async with asyncio.timeout(lease.timeout if timeout is None else timeout):
@@ -616,6 +626,7 @@ class PoolPart:
 def _end_use(session: WireProtocol, text: str) -> None:
     """Nothing of what its user has begun may reach the next one."""
     session.epoch += 1
+    session.gate.free()
     if session.gate.line:
         session.terminate()  # calls that are not sent yet would go on
     elif session.in_flight:

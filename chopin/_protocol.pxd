@@ -128,6 +128,7 @@ cdef class Session:
     cdef int note(self, Op op, str sql, bint leaves_state) except -1
     cdef int submit(self, Op op) except -1
     cdef int hold(self, Op op) except -1
+    cdef int _enter(self, Op op) except -1
     cdef int release(self) except -1
     cdef int flush(self) except -1
     cdef int check_open(self) except -1

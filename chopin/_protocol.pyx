@@ -295,6 +295,9 @@ cdef class Session:
     def on_broken(self):
         """Abort the transport: the peer broke the protocol."""
 
+    def on_flow(self, bint flows):
+        """Go on reading, or stop it: what has come waits to be used."""
+
     # -- bytes in ----------------------------------------------------------------------
 
     def get_buffer(self, sizehint):
@@ -512,25 +515,22 @@ cdef class Session:
         At once when nothing is in flight; otherwise with whatever else this turn of the
         loop brings, in one write.
         """
-        op.session = self
-        self.submitted += 1
-        op.number = self.submitted
-        if op.riders is not None:
-            self._begins(op)
-        if self.head is None:
-            self.head = self.tail = op
-            if not self.parsing:
-                self.flush()
-            return 0
-        self.tail.next = op
-        self.tail = op
-        if not self.parsing and not self.flush_scheduled:
+        cdef bint is_alone = self.head is None
+        self._enter(op)
+        if not self.parsing and is_alone:
+            self.flush()
+        elif not self.parsing and not self.flush_scheduled:
             self.flush_scheduled = True
-            self.loop.call_soon(self.flush_now)
+            self.loop.call_soon(self._flush_now)
         return 0
 
     cdef int hold(self, Op op) except -1:
         """Enter an operation whose messages are written in parts; until `release`."""
+        self._enter(op)
+        self.gate.held = True
+        return self.gate.update()
+
+    cdef int _enter(self, Op op) except -1:
         op.session = self
         self.submitted += 1
         op.number = self.submitted
@@ -541,8 +541,7 @@ cdef class Session:
         else:
             self.tail.next = op
         self.tail = op
-        self.gate.held = True
-        return self.gate.update()
+        return 0
 
     cdef int release(self) except -1:
         """The last part is in `out`."""
@@ -550,10 +549,10 @@ cdef class Session:
         self.flush()
         return self.gate.update()
 
-    def flush_now(self):
+    def _flush_now(self):
         """Write what has been gathered, with what the next in line adds to it."""
         if self.gate.handing_over and not self.gate.blocked:
-            self.loop.call_soon(self.flush_now)
+            self.loop.call_soon(self._flush_now)
             return
         self.flush_scheduled = False
         self.flush()

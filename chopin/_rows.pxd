@@ -125,3 +125,6 @@ cdef Description parse_description(bytes parameters, bytes columns)
 
 
 cdef object argument_error(str text)
+
+
+cdef object refused_at(str where, object arg, object error)

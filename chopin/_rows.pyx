@@ -335,16 +335,18 @@ cdef object refused(Codec codec, object arg, int number, Py_ssize_t element, err
     path = ""
     if isinstance(error, ElementError):
         path, arg = error.path, error.value
+    return refused_at(f"query argument {place(number, path, element)}", arg, error)
+
+
+cdef object refused_at(str where, arg, error):
+    """The DataError for a value that cannot be encoded, found at `where`."""
     try:
         text = repr(arg)
     except Exception:
         text = object.__repr__(arg)  # an int of 5,000 digits, or a __repr__ that fails
     if len(text) > REPR_LENGTH:
         text = text[:REPR_LENGTH] + "..."
-    return argument_error(
-        f"invalid input for query argument {place(number, path, element)}: {text} "
-        f"({error})"
-    )
+    return argument_error(f"invalid input for {where}: {text} ({error})")
 
 
 cdef object argument_error(str text):

@@ -149,6 +149,16 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         """The session cannot go on: abort the transport."""
         self.abort()
 
+    def on_flow(self, flows: bool) -> None:
+        """Have the transport read, or not: then the server has to wait."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if flows:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+
     def on_cancel_needed(self) -> None:
         """Send a cancel request, and watch that the operation ends after it."""
         task = self.loop.create_task(self._cancel())
@@ -193,6 +203,9 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         and if it fails, the session ends. `restoring` is not 0 until it is done, then
         `on_restored` is called.
         """
+        if self.gate.stream is not None:
+            self.gate.stream.cancel()
+            self.gate.free()
         self.riders.clear()
         if self._restoration is None:
             self.restoring += 1

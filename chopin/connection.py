@@ -2,7 +2,7 @@
 
 Owns: `connect` and `Connection`: asyncpg's methods over one session.
 Layer L5. Imports everything below, and the concepts beside it (many, customizing,
-listening, transaction, cursor, prepared_stmt), which do not import it back.
+listening, copying, transaction, cursor, prepared_stmt), which do not import it back.
 
 Rules
 - A method that sends a cached statement is one coroutine with one await: `start_query`
@@ -55,12 +55,14 @@ from chopin.aio import WireProtocol
 from chopin.codecs import CodecSpec, JSONOption
 from chopin.config import ConnectOptions, parse_config
 from chopin.connect import connect_session
+from chopin.copying import Copying
 from chopin.cursor import CursorFactory
 from chopin.customizing import Customized
 from chopin.exceptions import InterfaceError, PostgresError
 from chopin.listening import Channels, Listening
 from chopin.many import ManyTimes
 from chopin.prepared_stmt import PreparedStatement
+from chopin.streaming import Itself
 from chopin.transaction import Isolation, Transaction
 from chopin.types import ServerVersion
 
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
     from chopin._fitting import Row, Shape
 
 
-class Connection(Listening, ManyTimes, Customized):
+class Connection(Listening, ManyTimes, Customized, Copying):
     """A connection to a PostgreSQL server. Made by `connect`, never by calling it.
 
     Calls from several tasks are pipelined: they are sent as they come and answered in
@@ -524,6 +526,9 @@ class Connection(Listening, ManyTimes, Customized):
         """
         self._session.ensure_open()
         return Transaction(self, isolation, readonly, deferrable)
+
+    def _lend(self, timeout: float | None) -> Itself:
+        return Itself(self)
 
     def is_in_transaction(self) -> bool:
         """Whether a transaction block is open, failed or about to begin."""

@@ -57,6 +57,7 @@ from chopin._rows import Record
 from chopin._shapes import row_shape
 from chopin._slots import Counts, Read
 from chopin.connection import Connection
+from chopin.copying import Copying
 from chopin.exceptions import (
     InterfaceError,
     InterfaceWarning,
@@ -94,7 +95,7 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
-class Pool(Operated, Listened):
+class Pool(Operated, Listened, Copying):
     """Connections to one database, for any number of tasks and event loops.
 
     Made by `create_pool`, which describes the arguments.
@@ -523,6 +524,9 @@ class Pool(Operated, Listened):
             ...         await conn.execute("INSERT INTO t VALUES (1)")
         """
         return PoolAcquireContext(self, timeout)
+
+    def _lend(self, timeout: float | None) -> PoolAcquireContext:
+        return self.acquire(timeout=timeout)
 
     async def _acquire(self, timeout: float | None) -> Connection:
         part = self._live.get(get_running_loop()) or self._part()

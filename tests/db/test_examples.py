@@ -58,6 +58,15 @@ def test_quickstart(server):
     assert got == "WORKS\n10 Études\n23 Ballade\n"
 
 
+def test_bulk():
+    """Rows go in and come out on a private server, and a bad one is not stored."""
+    got = output_of("bulk.py", "--rows", "20000").splitlines()
+    assert "COPY 20000" in got
+    assert got[-1] == "COPY 500: station,mean"
+    assert any(line.startswith("read          20,000 of 20,000") for line in got)
+    assert any('column "celsius" of row 2' in line for line in got)
+
+
 def test_readme_shows_the_quickstart():
     """The example in the README is the file, without its docstring."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)

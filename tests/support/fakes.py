@@ -97,6 +97,9 @@ class BareSession(Session):
     def on_deadline(self, when):
         self.events.append(("deadline", when))
 
+    def on_flow(self, flows):
+        self.events.append(("flow", flows))
+
     def on_broken(self):
         self.events.append(("broken", None))
 

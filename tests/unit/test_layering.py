@@ -20,18 +20,20 @@ LAYERS = {
     2: "_catalog _codecbase _codecs_scalar _codecs_time _codecs_extra _codecs_nested"
     " _codecs_bits _codecs_geo _codecs_contrib _codecs_range _codecs_composite"
     " _codecs_custom _codecs_registry _codecs_json _codecs_classes _codecs_bounds"
-    " codecs _codecs_table _codecs _record _records _rows _fitting _shapes",
+    " codecs _codecs_table _codecs _copytext _record _records _rows _fitting"
+    " _shapes",
     # L3 protocol
-    3: "_protocol _messages _ops _many _batch _streams _startup _copy scram auth"
-    " _statements _effects _functions _outcomes",
+    3: "_protocol _messages _ops _many _batch _streams _startup _copy _copysql scram"
+    " auth _statements _effects _functions _outcomes",
     # L4 asyncio
     4: "config _confkeys _confvalues _conninfo _hosts _passfile _servicefile tls aio"
-    " _execute authenticate dial connect introspect",
+    " _execute _copycolumns authenticate dial connect introspect",
     # L5 user API
     5: "_observers _settings connection many customizing prepared_stmt transaction"
-    " cursor copying listening _hub pipeline batching streaming _budget _released"
-    " _lease _slots _looppool _poolpart _poolopening _poolclosing _pooloperations"
-    " _poolsettings _poolstats pool retry _crews _workers runtime",
+    " cursor copying copying_in copying_out _copyfiles"
+    " listening _hub pipeline batching streaming _budget"
+    " _released _lease _slots _looppool _poolpart _poolopening _poolclosing"
+    " _pooloperations _poolsettings _poolstats pool retry _crews _workers runtime",
     # L6 extras
     6: "sqlalchemy tracing metrics arrow _arrow testing _testing_binaries"
     " _testing_certs _testing_cluster _testing_guard",

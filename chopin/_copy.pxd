@@ -1,0 +1,45 @@
+# cython: language_level=3
+"""The operations of COPY. See _copy.pyx."""
+
+from chopin._buffers cimport WriteBuffer
+from chopin._ops cimport RowsOp
+from chopin._protocol cimport Op, Statement
+from chopin._waiter cimport Waiter
+
+
+cdef class CopyOutOp(RowsOp):
+    cdef int stage
+    cdef int prefix              # characters of riders in front of the text
+    cdef int n_ridden            # riders that are done
+    cdef str status
+    cdef WriteBuffer chunk
+
+    cdef int respond(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int complete(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int take_data(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int take_row(self, const unsigned char *data, Py_ssize_t size) except -1
+
+
+cdef class CopyInOp(Op):
+    cdef int stage
+    cdef int prefix
+    cdef int n_ridden
+    cdef str status
+    cdef readonly Statement statement    # whose parameters are the columns; or None
+    cdef tuple codecs                    # of the columns; None: bytes as they are
+    cdef object text_of                  # (codec, value) -> bytes of COPY's text form
+    cdef WriteBuffer data                # what is not sent yet: one CopyData message
+    cdef bint ended                      # CopyDone or CopyFail is sent, or of no use
+    cdef Waiter waiter
+    cdef readonly Py_ssize_t n_rows
+    cdef readonly Py_ssize_t size        # bytes of data that were sent
+
+    cdef int respond(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int complete(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int open_message(self) except -1
+    cdef int add_row(self, row) except -1
+    cdef int put_values(self, tuple row) except -1
+    cdef int put_text(self, tuple row, int *column) except -1
+    cdef int look(self) except -1
+    cdef int send(self) except -1
+    cdef int end(self) except -1

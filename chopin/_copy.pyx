@@ -1,0 +1,558 @@
+# cython: language_level=3, nonecheck=True
+"""COPY: bulk data out of the server and into it.
+
+Owns: `CopyOutOp`, `CopyInOp` and the `start_*` functions that send them.
+Layer L3. Imports L0 - L3.
+
+Theory of operation
+    COPY goes as a simple query, so that exactly one ReadyForQuery ends it whatever
+    happens: when the server refuses data, what is still on its way is skipped by it.
+
+    Out: CopyOutResponse, CopyData (one for each row), CopyDone, CommandComplete. A row
+    of the binary format has the very layout of a DataRow, so it is decoded by the plan
+    of a query. In: CopyInResponse, then we send CopyData, and CopyDone or CopyFail.
+
+Rules
+- What comes out goes through a `Flow`. What goes in is gathered in a buffer of the
+  operation's own and sent in messages of about 60 KiB; the session's own buffer, which
+  anything may flush, never has a part of a message.
+- The session is held while COPY IN is open. Whoever gives it up sends CopyFail: a
+  server that waits for data does not look at cancel requests.
+- A row is in the buffer as a whole or not at all.
+
+Source: PostgreSQL documentation, "COPY", "COPY Operations".
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
+from libc.string cimport memcmp
+
+from chopin._buffers cimport ReadBuffer, WriteBuffer
+from chopin._codecbase cimport Codec
+from chopin._ops cimport RowsOp, put_query, shift_position, tag_of
+from chopin._protocol cimport Op, Session, Statement
+from chopin._rows cimport (
+    Column,
+    Description,
+    RowPlan,
+    argument_error,
+    refused_at,
+)
+from chopin._streams cimport Flow
+from chopin._waiter cimport WAITING, Waiter
+from chopin._wire cimport (
+    MSG_COMMAND_COMPLETE,
+    MSG_COPY_DATA,
+    MSG_COPY_DONE,
+    MSG_COPY_IN_RESPONSE,
+    MSG_COPY_OUT_RESPONSE,
+    OUT_COPY_FAIL,
+    get_int32,
+    get_uint16,
+)
+
+from chopin._codecbase import ElementError
+from chopin.exceptions import (
+    InterfaceError,
+    InvalidCachedStatementError,
+    ProtocolError,
+)
+
+# Sent at once. A block that a row may reach over a little stays within 64 KiB.
+cdef Py_ssize_t CHUNK = 60 * 1024
+
+# Signature, int32 flags, int32 length of the header's extension.
+cdef bytes HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+cdef enum:
+    SIGNATURE_SIZE = 11
+    HEADER_SIZE = 19
+    CRITICAL_FLAGS = 0xFFFF0000  # of which we know none
+    TRAILER = 0xFFFF             # in place of a row's number of fields
+
+cdef bytes COPY_DONE = b"c\0\0\0\x04"
+
+# How far a COPY has come.
+cdef enum:
+    ASKED = 0                    # no response yet
+    BEGUN = 1                    # out: the header of the binary format is due
+    DATA = 2
+    TRAILED = 3                  # out: the trailer of the binary format has come
+    DONE = 4                     # out: CopyDone
+    COMPLETE = 5                 # CommandComplete
+
+
+# -- out -----------------------------------------------------------------------------
+
+
+cdef class CopyOutOp(RowsOp):
+    """COPY ... TO STDOUT: rows, or chunks of bytes, by way of its flow."""
+
+    cdef int on_step(
+        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        if self.error is None:
+            if kind == MSG_COPY_DATA and BEGUN <= self.stage <= TRAILED:
+                return self.take_data(data, size)
+            if kind == MSG_COPY_OUT_RESPONSE and self.stage == ASKED:
+                return self.respond(data, size)
+            if kind == MSG_COPY_DONE and BEGUN <= self.stage <= TRAILED:
+                if self.stage != TRAILED and self.plan is not None:
+                    if not self.abandoned:
+                        raise ProtocolError("binary COPY data without its trailer")
+                self.stage = DONE
+                return 0
+            if kind == MSG_COMMAND_COMPLETE:
+                return self.complete(data, size)
+        raise ProtocolError(f"unexpected message {chr(kind)!r} in COPY TO STDOUT")
+
+    cdef int respond(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """CopyOutResponse: int8 format, int16 number of columns, int16 each."""
+        cdef RowPlan plan = self.plan
+        if size < 3 or (plan is not None and data[0] != 1):
+            raise ProtocolError("CopyOutResponse does not say what was asked for")
+        if plan is None:
+            self.stage = DATA
+        else:
+            self.stage = BEGUN
+            if get_uint16(data + 1) != plan.size and not self.abandoned:
+                self.spoil(columns_changed())
+        return self.flow.wake()
+
+    cdef int complete(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """CommandComplete, of what rode ahead or of COPY."""
+        if self.stage == ASKED:
+            self.n_ridden += 1
+            if self.riders is None or self.n_ridden > len(self.riders):
+                raise ProtocolError("COPY TO STDOUT has ended without a response")
+        elif self.stage == DONE:
+            self.stage = COMPLETE
+            self.completed = True
+            self.status = tag_of(data, size)
+        else:
+            raise ProtocolError("COPY TO STDOUT has ended without CopyDone")
+        return self.session.on_tag(data, size)
+
+    cdef int take_data(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """CopyData: this one and those behind it that have come as a whole."""
+        cdef ReadBuffer inp = self.session.inp
+        cdef Py_ssize_t begin = inp.start - size - 5
+        cdef WriteBuffer chunk = self.chunk
+        if self.plan is None:
+            chunk.reserve(inp.end - begin)
+        while size >= 0:
+            if self.abandoned:
+                pass
+            elif self.plan is None:
+                chunk.put_raw(data, size)
+            else:
+                self.take_row(data, size)
+            size = inp.next_frame(MSG_COPY_DATA, &data)
+        if self.plan is None and chunk.length:
+            self.flow.items.append(chunk.take())
+        return self.flow.arrived(inp.start - begin)
+
+    cdef int take_row(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """One CopyData of the binary format.
+
+        Ahead of the first row, in the same message: 11 bytes of signature, int32 flags,
+        int32 length of an extension and as many bytes. A row is as in DataRow; int16 -1
+        in place of its number of fields is the end.
+        """
+        cdef Py_ssize_t skipped
+        if self.stage == BEGUN:
+            if size < HEADER_SIZE or memcmp(
+                data, PyBytes_AS_STRING(HEADER), SIGNATURE_SIZE
+            ):
+                raise ProtocolError("binary COPY data without its signature")
+            if <uint32_t>get_int32(data + SIGNATURE_SIZE) & CRITICAL_FLAGS:
+                raise ProtocolError("binary COPY data with unknown flags")
+            skipped = <uint32_t>get_int32(data + SIGNATURE_SIZE + 4)
+            if skipped > size - HEADER_SIZE:
+                raise ProtocolError("binary COPY data with a header that is too long")
+            skipped += HEADER_SIZE
+            self.stage = DATA
+            data += skipped
+            size -= skipped
+            if size == 0:
+                return 0
+        if self.stage == TRAILED:
+            raise ProtocolError("binary COPY data behind its trailer")
+        if size == 2 and get_uint16(data) == TRAILER:
+            self.stage = TRAILED
+            return 0
+        try:
+            self.flow.items.append(self.plan.decode_row(data, size))
+            self.n_rows += 1
+        except ProtocolError:
+            raise
+        except Exception as error:
+            self.spoil(error)
+        return 0
+
+    cdef int on_error(self, object error) except -1:
+        shift_position(error, self.prefix)
+        return Op.on_error(self, error)
+
+    cdef int on_ready(self) except -1:
+        if self.error is not None:
+            self.fail(self.error)
+        elif self.stage != COMPLETE:
+            raise ProtocolError("ReadyForQuery in the midst of COPY TO STDOUT")
+        else:
+            self.resolve(self.status)
+        self.bad = None
+        return 0
+
+
+def start_copy_out(Session session, str sql, Statement statement, shape):
+    """Send COPY ... TO STDOUT; what comes waits in the `flow` of the operation.
+
+    Args:
+        sql: the command; of the binary format where there is a statement.
+        statement: has the plan of the rows; None for chunks of bytes as they come.
+        shape: of the rows; None for the session's record class.
+    """
+    cdef CopyOutOp op = CopyOutOp.__new__(CopyOutOp)
+    if statement is None:
+        op.chunk = WriteBuffer()
+    else:
+        op.plan = statement.plan_for(session, shape)
+    op.flow = Flow()
+    op.prefix = put_query(session, op, sql)
+    session.submit(op)
+    op.flow.begin(session, op)
+    return op
+
+
+# -- in ------------------------------------------------------------------------------
+
+
+cdef class CopyInOp(Op):
+    """COPY ... FROM STDIN: encoded rows, or bytes as they are.
+
+    The session is held from the start to `finish` or `give_up`.
+    """
+
+    cdef int on_step(
+        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
+    ) except -1:
+        if self.error is None:
+            if kind == MSG_COPY_IN_RESPONSE and self.stage == ASKED:
+                return self.respond(data, size)
+            if kind == MSG_COMMAND_COMPLETE:
+                return self.complete(data, size)
+        raise ProtocolError(f"unexpected message {chr(kind)!r} in COPY FROM STDIN")
+
+    cdef int respond(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """CopyInResponse: int8 format, int16 number of columns, int16 each."""
+        if size < 3:
+            raise ProtocolError("CopyInResponse is cut short")
+        self.stage = DATA
+        if (
+            self.statement is not None and self.outcome == WAITING
+            and get_uint16(data + 1) != len(self.codecs)
+        ):
+            self.fail(columns_changed())
+            self.abandon()
+        return self.look()
+
+    cdef int complete(self, const unsigned char *data, Py_ssize_t size) except -1:
+        """CommandComplete, of what rode ahead or of COPY."""
+        if self.stage == ASKED:
+            self.n_ridden += 1
+            if self.riders is None or self.n_ridden > len(self.riders):
+                raise ProtocolError("COPY FROM STDIN has ended without a response")
+        elif self.stage == DATA and self.ended:
+            self.stage = COMPLETE
+            self.completed = True
+            self.status = tag_of(data, size)
+        else:
+            raise ProtocolError("COPY FROM STDIN has ended ahead of its data")
+        return self.session.on_tag(data, size)
+
+    cdef int on_error(self, object error) except -1:
+        shift_position(error, self.prefix)
+        return Op.on_error(self, error)
+
+    cdef int on_ready(self) except -1:
+        self.end()
+        if self.error is not None:
+            self.fail(self.error)
+        elif self.stage != COMPLETE:
+            raise ProtocolError("ReadyForQuery in the midst of COPY FROM STDIN")
+        else:
+            self.resolve(self.status)
+        return 0
+
+    # -- who waits -------------------------------------------------------------------
+
+    def opened(self):
+        """An awaitable that ends when the server takes data, or will take none."""
+        cdef Waiter waiter = Waiter(self.loop)
+        if self.stage == ASKED and self.outcome == WAITING:
+            self.waiter = waiter
+        else:
+            waiter.resolve(None)
+        return waiter
+
+    cdef int look(self) except -1:
+        """Whoever waits for the response is to look."""
+        cdef Waiter waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            waiter.resolve(None)
+        return 0
+
+    cdef int settle(self) except -1:
+        if self.session is not None:
+            self.session.gate.vacate(self)
+        self.look()
+        return Op.settle(self)
+
+    # -- data ------------------------------------------------------------------------
+
+    cdef int open_message(self) except -1:
+        """CopyData begins."""
+        if self.data.length == 0:
+            self.data.begin_message(MSG_COPY_DATA)
+        return 0
+
+    def put_row(self, row):
+        """Encode a row; returns whether it is time to send, or to see what happened.
+
+        Raises:
+            DataError: a value does not fit its column, or there are too many or too
+                few; nothing of the row is kept.
+        """
+        return self.add_row(row) != 0
+
+    def feed(self, rows):
+        """Encode rows from an iterator until it is time to send, as by `put_row`."""
+        for row in rows:
+            if self.add_row(row):
+                return True
+        return False
+
+    cdef int add_row(self, row) except -1:
+        """`put_row`, as a C integer."""
+        cdef WriteBuffer out = self.data
+        cdef Py_ssize_t begin
+        if self.ended:
+            return 1
+        if self.codecs is None:
+            raise InterfaceError(
+                "this COPY takes bytes: use write(), or leave `format` away for rows"
+            )
+        if type(row) is not tuple:
+            row = values_of(row, self.n_rows)
+        if len(<tuple>row) != len(self.codecs):
+            raise wrong_length(self, len(<tuple>row))
+        self.open_message()
+        begin = out.length
+        try:
+            self.put_values(<tuple>row)
+        except BaseException:
+            out.length = begin
+            raise
+        self.n_rows += 1
+        if out.length < CHUNK:
+            return 0
+        self.send()
+        return 1
+
+    cdef int put_values(self, tuple row) except -1:
+        """A row: int16 number of fields, then as in Bind; or a line of text."""
+        cdef WriteBuffer out = self.data
+        cdef Codec codec
+        cdef int i = 0
+        try:
+            if self.text_of is not None:
+                return self.put_text(row, &i)
+            out.put_int16(<int>len(row))
+            for value in row:
+                if value is None:
+                    out.put_int32(-1)
+                else:
+                    codec = <Codec>self.codecs[i]
+                    codec.encode(codec, out, value)
+                i += 1
+        except InterfaceError as error:
+            raise error.with_msg(f"{place(self, i, '')}: {error.args[0]}") from None
+        except Exception as error:
+            value = row[i]
+            path = ""
+            if isinstance(error, ElementError):
+                path, value = error.path, error.value
+            raise refused_at(place(self, i, path), value, error) from error
+        return 0
+
+    cdef int put_text(self, tuple row, int *column) except -1:
+        """A row as a line: fields parted by tabs, a line feed behind the last."""
+        cdef WriteBuffer out = self.data
+        cdef bytes text
+        for value in row:
+            if column[0]:
+                out.put_byte(c"\t")
+            if value is None:
+                out.put_raw(b"\\N", 2)
+            else:
+                text = self.text_of(self.codecs[column[0]], value)
+                out.put_raw(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+            column[0] += 1
+        return out.put_byte(c"\n")
+
+    def put_bytes(self, data):
+        """Add bytes as they are, of any length; returns as `put_row`.
+
+        Args:
+            data: an object with a contiguous buffer of bytes.
+        """
+        cdef Py_buffer view
+        if self.ended:
+            return True
+        if self.statement is not None:
+            raise InterfaceError(
+                "this COPY takes rows: use write_row(), or give a `format` for bytes"
+            )
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if view.len:
+                self.open_message()
+                self.data.put_raw(view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+        if self.data.length >= CHUNK:
+            self.send()
+            return True
+        return False
+
+    cdef int send(self) except -1:
+        """Send what was gathered as one CopyData."""
+        cdef Session session = self.session
+        cdef bytes message
+        if self.data.length == 0:
+            return 0
+        self.data.end_message()
+        message = self.data.take()
+        if session is None or session.write is None or self.ended:
+            return 0
+        self.size += len(message) - 5
+        session.flush()
+        session.write(message)
+        return 0
+
+    # -- the end ---------------------------------------------------------------------
+
+    def finish(self):
+        """Send the rest and CopyDone; the answer comes once everything is stored."""
+        cdef Session session = self.session
+        if self.ended or session is None:
+            return
+        if self.statement is not None and self.text_of is None:
+            self.open_message()
+            self.data.put_int16(TRAILER)
+        self.send()
+        session.out.put_raw(PyBytes_AS_STRING(COPY_DONE), 5)
+        self.end()
+
+    def give_up(self):
+        """Send CopyFail: nothing is stored."""
+        cdef Session session = self.session
+        if self.ended or session is None:
+            return
+        session.out.begin_message(OUT_COPY_FAIL)
+        session.out.put_cstring("the caller has given up", "the reason")
+        session.out.end_message()
+        self.end()
+
+    cdef int end(self) except -1:
+        """Nothing will be sent any more."""
+        cdef Session session = self.session
+        if not self.ended:
+            self.ended = True
+            session.gate.vacate(self)
+            session.release()
+        return 0
+
+    cdef int abandon(self) except -1:
+        self.give_up()
+        return Op.abandon(self)
+
+
+cdef object columns_changed():
+    return InvalidCachedStatementError(
+        "the columns of the table have changed while COPY was sent; try again"
+    )
+
+
+cdef str place(CopyInOp op, int column, str path):
+    """Where a value is: ``column "a"[0] of row 3``; rows count from 1, as in COPY."""
+    cdef Column found = op.statement.description.columns[column]
+    return f'column "{found.name}"{path} of row {op.n_rows + 1}'
+
+
+cdef object wrong_length(CopyInOp op, Py_ssize_t length):
+    cdef Py_ssize_t size = len(op.codecs)
+    return argument_error(
+        f"row {op.n_rows + 1} has {length} value{'' if length == 1 else 's'}, "
+        f"COPY has {size} column{'' if size == 1 else 's'}"
+    )
+
+
+cdef tuple values_of(row, Py_ssize_t n_rows):
+    """The values of a row that is no tuple."""
+    if isinstance(row, (str, bytes, bytearray, dict)) or not hasattr(row, "__iter__"):
+        raise argument_error(
+            f"row {n_rows + 1} is expected to be a sequence of values, got "
+            f"{type(row).__name__}"
+        )
+    return tuple(row)
+
+
+def start_copy_in(Session session, str sql, Statement statement, text_of=None):
+    """Send COPY ... FROM STDIN; put data into the operation once it is `opened`.
+
+    Args:
+        sql: the command.
+        statement: whose parameters are the columns; None for bytes as they are.
+        text_of: encodes a value (codec, value) in COPY's text format, if that is what
+            the command says; None for the binary format.
+    """
+    cdef CopyInOp op = CopyInOp.__new__(CopyInOp)
+    op.statement = statement
+    op.codecs = None if statement is None else statement.params.codecs
+    op.text_of = text_of
+    op.data = WriteBuffer()
+    if statement is not None and text_of is None:
+        op.open_message()
+        op.data.put_raw(PyBytes_AS_STRING(HEADER), HEADER_SIZE)
+    op.prefix = put_query(session, op, sql)
+    session.hold(op)
+    session.flush()
+    session.gate.occupy(op)
+    return op
+
+
+def describe_columns(names, oids, parameter_oids=None):
+    """A Description of columns that no statement has described.
+
+    Args:
+        names: of the columns.
+        oids: of their types.
+        parameter_oids: types of parameters; None for those of the columns.
+    """
+    cdef Description description = Description.__new__(Description)
+    cdef Column column
+    cdef list columns = []
+    for name, oid in zip(names, oids, strict=True):
+        column = Column.__new__(Column)
+        column.name = name
+        column.type_oid = oid
+        columns.append(column)
+    description.columns = tuple(columns)
+    description.raw_columns = b""  # there are some
+    description.parameter_oids = tuple(
+        oids if parameter_oids is None else parameter_oids
+    )
+    return description

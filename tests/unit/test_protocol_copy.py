@@ -1,0 +1,747 @@
+"""COPY and streams: what is written, and what is made of every order of replies.
+
+Each script is played in all the ways of `tests.support.script`, so that a notification,
+a notice or a parameter comes between any two messages.
+"""
+
+import struct
+
+import pytest
+
+from chopin._copy import describe_columns, start_copy_in, start_copy_out
+from chopin._ops import STREAM
+from chopin._protocol import Statement
+from chopin._streams import ItemIterator
+from chopin.exceptions import (
+    DataError,
+    DivisionByZeroError,
+    InterfaceError,
+    InvalidCachedStatementError,
+    ProtocolError,
+    QueryCanceledError,
+)
+from tests.support import backend as b
+from tests.support.fakes import CLOSED, OPEN, READY, open_session
+from tests.support.script import (
+    CANCEL_ENDED,
+    CANCELED,
+    CUTS,
+    DIVISION,
+    EXECUTE,
+    FAILED,
+    IN_BLOCK,
+    INT4,
+    LOST,
+    TEXT,
+    Call,
+    Ends,
+    Fails,
+    Has,
+    Refused,
+    Say,
+    Script,
+    Sent,
+    Start,
+    Waits,
+    blocked,
+    by_name,
+    cancel,
+    cancels,
+    done,
+    int4,
+    prepared,
+    query,
+    rider,
+    row,
+    simple,
+    state,
+)
+
+OUT = 'COPY "t" TO STDOUT (FORMAT binary)'
+IN = 'COPY "t" FROM STDIN (FORMAT binary)'
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+BEGINS_OUT = b.copy_out_response(1, [1, 1])
+BEGINS_IN = b.copy_in_response(1, [1, 1])
+COPIED = b.command_complete("COPY 2")
+BEGUN = b.command_complete("BEGIN")
+
+
+def field(data):
+    return b"\xff\xff\xff\xff" if data is None else struct.pack("!i", len(data)) + data
+
+
+def binary(*values):
+    """A row of the binary format."""
+    return struct.pack("!h", len(values)) + b"".join(map(field, values))
+
+
+def columns(session):
+    return Statement(session, "", b"", describe_columns(["a", "b"], [INT4, TEXT]))
+
+
+def copy_out(session, ops):
+    return start_copy_out(session, OUT, columns(session), None)
+
+
+def copy_bytes(session, ops):
+    return start_copy_out(session, 'COPY "t" TO STDOUT (FORMAT csv)', None, None)
+
+
+def copy_in(session, ops):
+    return start_copy_in(session, IN, columns(session))
+
+
+def bytes_in(session, ops):
+    return start_copy_in(session, 'COPY "t" FROM STDIN (FORMAT csv)', None)
+
+
+def as_text(codec, value):
+    if value == "bad":
+        raise ValueError("a bad value")
+    return str(value).encode()
+
+
+def text_in(session, ops):
+    sql = 'COPY "t" FROM STDIN (FORMAT text)'
+    return start_copy_in(session, sql, columns(session), as_text)
+
+
+class Taken:
+    """What waits in the flow of "copy"; chunks are joined."""
+
+    def __init__(self, *items):
+        self.items = list(items)
+
+    def play(self, play):
+        got = play.ops["copy"].flow.take()
+        if got and isinstance(got[0], bytes):
+            got = [b"".join(got)]
+        assert got == self.items
+
+
+def put(*rows):
+    """Give rows to "copy"."""
+    return Call(lambda session, ops: [ops["copy"].put_row(row) for row in rows])
+
+
+def refused(row, error, match):
+    """Give a row to "copy" that it does not take."""
+
+    def function(session, ops):
+        with pytest.raises(error, match=match):
+            ops["copy"].put_row(row)
+
+    return Call(function)
+
+
+def taken_back(session, ops):
+    ops["copy"].give_up()
+
+
+def finish(session, ops):
+    ops["copy"].finish()
+
+
+def data(session, ops):
+    """What was sent as CopyData, and CopyDone behind it."""
+    *messages, end = session.sent()
+    assert end.name == "CopyDone"
+    return [message.fields["data"] for message in messages]
+
+
+def stream(session, ops):
+    session.gate.ensure_free()
+
+
+OUTGOING = [
+    Script(
+        "out",
+        Start("copy", copy_out),
+        Sent(f"Query {OUT}"),
+        Has(blocked, (True, False)),
+        Refused(stream, InterfaceError),
+        Say(BEGINS_OUT, b.copy_data(HEADER + binary(int4(1), b"x"))),
+        Taken((1, "x")),
+        Waits("copy"),
+        Say(b.copy_data(binary(int4(2), None)), b.copy_data(TRAILER), b.copy_done()),
+        Say(COPIED, READY),
+        Taken((2, None)),
+        Ends("copy", "COPY 2"),
+        Has(lambda _, ops: ops["copy"].rows_so_far, 2),
+        Refused(stream, InterfaceError),  # until its reader has gone
+        Call(lambda _, ops: ops["copy"].leave()),
+        Has(blocked, (False, False)),
+        Has(state, OPEN),
+    ),
+    Script(
+        "out-nothing",
+        Start("copy", copy_out),
+        Say(BEGINS_OUT, b.copy_data(HEADER + TRAILER), b.copy_done(), COPIED, READY),
+        Taken(),
+        Ends("copy", "COPY 2"),
+    ),
+    Script(
+        "out-header-alone-and-with-an-extension",
+        Start("copy", copy_out),
+        Say(BEGINS_OUT, b.copy_data(HEADER[:-4] + int4(3) + b"abc")),
+        Say(b.copy_data(binary(int4(1), b"x")), b.copy_data(TRAILER), b.copy_done()),
+        Say(COPIED, READY),
+        Taken((1, "x")),
+        Ends("copy", "COPY 2"),
+    ),
+    Script(
+        "out-bytes",
+        Start("copy", copy_bytes),
+        Say(b.copy_out_response(0, [0, 0]), b.copy_data(b"1,x\n")),
+        Say(b.copy_data(b"2,\n"), b.copy_data(b""), b.copy_done(), COPIED, READY),
+        Taken(b"1,x\n2,\n"),
+        Ends("copy", "COPY 2"),
+        Has(lambda _, ops: ops["copy"].rows_so_far, 0),
+    ),
+    Script(
+        "out-refused",
+        Start("copy", copy_out),
+        Say(DIVISION, READY),
+        Fails("copy", DivisionByZeroError),
+        Has(blocked, (False, False)),
+        Has(state, OPEN),
+    ),
+    Script(
+        "out-error-in-the-middle",
+        Start("copy", copy_out),
+        Say(BEGINS_OUT, b.copy_data(HEADER + binary(int4(1), b"x")), DIVISION, READY),
+        Taken((1, "x")),
+        Fails("copy", DivisionByZeroError),
+        Has(state, OPEN),
+    ),
+    Script(
+        "out-begins-a-block",
+        rider("BEGIN"),
+        Start("copy", copy_out),
+        Sent(f"Query BEGIN; {OUT}"),
+        Say(BEGUN, BEGINS_OUT, b.copy_data(HEADER + TRAILER), b.copy_done()),
+        Say(COPIED, IN_BLOCK),
+        Ends("copy", "COPY 2"),
+        Has(lambda s, _: s.transaction_status, "T"),
+    ),
+    Script(
+        "out-abandoned",
+        Start("copy", copy_out),
+        Say(BEGINS_OUT, b.copy_data(HEADER + binary(int4(1), b"x"))),
+        cancel("copy"),
+        Has(cancels, 1),
+        Has(blocked, (True, True)),
+        Call(stream),  # who comes now waits for the end, and gets no error
+        Say(b.copy_data(binary(int4(1), b"x")), CANCELED, READY),
+        Has(blocked, (True, True)),
+        CANCEL_ENDED,
+        Has(blocked, (False, False)),
+        Taken((1, "x")),
+    ),
+    Script(
+        "out-abandoned-ahead-of-the-response",
+        Start("copy", copy_out),
+        cancel("copy"),
+        Say(BEGINS_OUT, b.copy_data(HEADER + binary(int4(1), b"x"))),
+        Say(b.copy_data(TRAILER), b.copy_done(), COPIED, READY),
+        CANCEL_ENDED,
+        Taken(),
+        Has(blocked, (False, False)),
+    ),
+    Script(
+        "out-behind-a-query",
+        Start("query", simple("SELECT 1")),
+        Start("copy", copy_out),
+        cancel("copy"),
+        Has(cancels, 0),
+        Say(b.command_complete("SELECT 1"), READY),
+        Has(cancels, 1),
+        Say(CANCELED, READY),
+        CANCEL_ENDED,
+        Ends("query", "SELECT 1"),
+        Has(blocked, (False, False)),
+    ),
+    Script(
+        "out-a-value-that-is-none",
+        Start("copy", copy_out),
+        Say(BEGINS_OUT, b.copy_data(HEADER + binary(int4(1), b"x"))),
+        Say(b.copy_data(binary(b"???", b"x"))),
+        Taken((1, "x")),
+        Fails("copy", DataError, "int4"),
+        Has(cancels, 1),
+        Say(b.copy_data(binary(int4(3), b"x")), CANCELED, READY),
+        CANCEL_ENDED,
+        Taken(),
+        Has(state, OPEN),
+    ),
+    Script(
+        "out-other-columns-than-described",
+        Start("copy", copy_out),
+        Say(b.copy_out_response(1, [1, 1, 1])),
+        Fails("copy", InvalidCachedStatementError, "columns"),
+        Say(b.copy_data(HEADER + binary(b"", b"", b"")), CANCELED, READY),
+        CANCEL_ENDED,
+        Has(state, OPEN),
+    ),
+    Script(
+        "out-lost",
+        Start("copy", copy_out),
+        Say(BEGINS_OUT, b.copy_data(HEADER + binary(int4(1), b"x"))),
+        LOST,
+        Taken((1, "x")),
+        Has(lambda _, ops: ops["copy"].done(), True),
+        Has(state, CLOSED),
+    ),
+]
+
+INCOMING = [
+    Script(
+        "in",
+        Start("copy", copy_in),
+        Start("opened", lambda _, ops: ops["copy"].opened()),
+        Sent(f"Query {IN}"),
+        Waits("opened"),
+        Refused(stream, InterfaceError),
+        Say(BEGINS_IN),
+        Ends("opened"),
+        put((1, "x"), [2, None]),
+        Sent(),
+        Call(finish),
+        Has(data, [HEADER + binary(int4(1), b"x") + binary(int4(2), None) + TRAILER]),
+        Has(blocked, (False, False)),
+        Waits("copy"),
+        Say(COPIED, READY),
+        Ends("copy", "COPY 2"),
+        Has(lambda _, ops: (ops["copy"].n_rows, ops["copy"].size), (2, 50)),
+    ),
+    Script(
+        "in-bytes",
+        Start("copy", bytes_in),
+        Say(b.copy_in_response(0, [0, 0])),
+        Call(lambda _, ops: [ops["copy"].put_bytes(data) for data in (b"1,", b"x\n")]),
+        Call(finish),
+        Call(lambda s, _: s.sent().pop(0)),
+        Say(COPIED, READY),
+        Ends("copy", "COPY 2"),
+    ),
+    Script(
+        "in-text",
+        Start("copy", text_in),
+        Say(b.copy_in_response(0, [0, 0])),
+        put((1, "x"), (2, None)),
+        refused((1, "bad"), DataError, "column \"b\" of row 3: 'bad' .a bad value"),
+        Sent('Query COPY "t" FROM STDIN (FORMAT text)'),
+        Call(finish),
+        Has(data, [b"1\tx\n2\t\\N\n"]),
+        Say(COPIED, READY),
+        Ends("copy", "COPY 2"),
+    ),
+    Script(
+        "in-nothing",
+        Start("copy", copy_in),
+        Say(BEGINS_IN),
+        Call(finish),
+        Say(b.command_complete("COPY 0"), READY),
+        Ends("copy", "COPY 0"),
+    ),
+    Script(
+        "in-refused",
+        Start("copy", copy_in),
+        Start("opened", lambda _, ops: ops["copy"].opened()),
+        Say(DIVISION, READY),
+        Ends("opened"),
+        Fails("copy", DivisionByZeroError),
+        Has(blocked, (False, False)),
+        Sent(f"Query {IN}"),
+        Call(finish),
+        Call(taken_back),
+        Sent(),
+        Has(state, OPEN),
+    ),
+    Script(
+        "in-error-in-the-middle",
+        Start("copy", copy_in),
+        Say(BEGINS_IN),
+        put((1, "x")),
+        Say(DIVISION, READY),
+        Fails("copy", DivisionByZeroError),
+        Has(lambda _, ops: ops["copy"].put_row((2, "y")), True),
+        Call(finish),
+        Sent(f"Query {IN}"),
+        Has(blocked, (False, False)),
+        Start("next", simple("SELECT 1")),
+        Say(b.command_complete("SELECT 1"), READY),
+        Ends("next", "SELECT 1"),
+    ),
+    Script(
+        "in-error-at-the-end",
+        Start("copy", copy_in),
+        Say(BEGINS_IN),
+        put((1, "x")),
+        Call(finish),
+        Start("next", simple("SELECT 1")),
+        Say(DIVISION, READY),
+        Fails("copy", DivisionByZeroError),
+        Say(b.command_complete("SELECT 1"), READY),
+        Ends("next", "SELECT 1"),
+    ),
+    Script(
+        "in-given-up",
+        Start("copy", copy_in),
+        Say(BEGINS_IN),
+        put((1, "x")),
+        Call(taken_back),
+        Sent(f"Query {IN}", "CopyFail the caller has given up"),
+        Has(cancels, 0),
+        Has(blocked, (False, False)),
+        Say(CANCELED, READY),
+        Fails("copy", QueryCanceledError),
+        Has(state, OPEN),
+    ),
+    Script(
+        "in-cancelled",
+        Start("copy", copy_in),
+        Say(BEGINS_IN),
+        cancel("copy"),
+        Sent(f"Query {IN}", "CopyFail the caller has given up"),
+        Has(cancels, 1),
+        Has(blocked, (True, True)),
+        Say(CANCELED, READY),
+        CANCEL_ENDED,
+        Has(blocked, (False, False)),
+    ),
+    Script(
+        "in-cancelled-ahead-of-the-response",
+        Start("copy", copy_in),
+        cancel("copy"),
+        Say(BEGINS_IN, CANCELED, READY),
+        CANCEL_ENDED,
+        Has(blocked, (False, False)),
+        Has(state, OPEN),
+    ),
+    Script(
+        "in-cancelled-after-its-end",
+        Start("copy", copy_in),
+        Say(BEGINS_IN),
+        Call(finish),
+        Call(lambda s, _: s.sent()),
+        cancel("copy"),
+        Sent(),
+        Has(cancels, 1),
+        Say(COPIED, READY),
+        CANCEL_ENDED,
+        Has(blocked, (False, False)),
+    ),
+    Script(
+        "in-begins-a-block",
+        rider("BEGIN"),
+        Start("copy", copy_in),
+        Sent(f"Query BEGIN; {IN}"),
+        Say(BEGUN, BEGINS_IN),
+        Call(finish),
+        Say(COPIED, IN_BLOCK),
+        Ends("copy", "COPY 2"),
+    ),
+    Script(
+        "in-a-block-that-does-not-begin",
+        rider("BEGIN"),
+        Start("copy", copy_in),
+        Say(DIVISION, READY),
+        Fails("copy", DivisionByZeroError),
+        Has(lambda s, _: s.riders, ["BEGIN"]),
+    ),
+    Script(
+        "in-fails-its-block",
+        Start("begin", simple("BEGIN")),
+        Say(BEGUN, IN_BLOCK),
+        Start("copy", copy_in),
+        Say(BEGINS_IN),
+        Call(taken_back),
+        Say(CANCELED, FAILED),
+        Has(lambda s, _: s.transaction_status, "E"),
+    ),
+    Script(
+        "in-rows-that-do-not-fit",
+        Start("copy", copy_in),
+        Say(BEGINS_IN),
+        put((1, "x")),
+        refused(("y", "x"), DataError, "column \"a\" of row 2: 'y'"),
+        refused((2,), DataError, "row 2 has 1 value, COPY has 2 columns"),
+        refused({"a": 1}, DataError, "row 2 .* got dict"),
+        refused(7, DataError, "row 2 .* got int"),
+        put((2, "y")),
+        Sent(f"Query {IN}"),
+        Call(finish),
+        Has(data, [HEADER + binary(int4(1), b"x") + binary(int4(2), b"y") + TRAILER]),
+        Say(COPIED, READY),
+        Ends("copy", "COPY 2"),
+    ),
+    Script(
+        "in-other-columns-than-described",
+        Start("copy", copy_in),
+        Say(b.copy_in_response(1, [1])),
+        Fails("copy", InvalidCachedStatementError, "columns"),
+        Sent(f"Query {IN}", "CopyFail the caller has given up"),
+        Say(CANCELED, READY),
+        CANCEL_ENDED,
+        Has(state, OPEN),
+    ),
+    Script(
+        "in-lost",
+        Start("copy", copy_in),
+        Start("opened", lambda _, ops: ops["copy"].opened()),
+        LOST,
+        Ends("opened"),
+        Call(lambda _, ops: ops["copy"].put_row((1, "x"))),
+        Call(finish),
+        Call(taken_back),
+        Has(state, CLOSED),
+    ),
+]
+
+STREAMED = [
+    Script(
+        "stream",
+        Start("copy", query(STREAM, 1)),
+        Sent(*EXECUTE),
+        Refused(stream, InterfaceError),
+        Say(b.bind_complete(), row(1)),
+        Taken((1, "x")),
+        Say(row(2), row(3), done(3), READY),
+        Taken((2, "x"), (3, "x")),
+        Ends("copy", "SELECT 3"),
+        Has(lambda _, ops: ops["copy"].rows_so_far, 3),
+        Refused(stream, InterfaceError),  # until its reader has gone
+        Call(lambda _, ops: ops["copy"].leave()),
+        Has(blocked, (False, False)),
+        given=prepared,
+    ),
+    Script(
+        "stream-error-in-the-middle",
+        Start("copy", query(STREAM, 1)),
+        Say(b.bind_complete(), row(1), DIVISION, READY),
+        Taken((1, "x")),
+        Fails("copy", DivisionByZeroError),
+        Has(blocked, (False, False)),
+        given=prepared,
+    ),
+    Script(
+        "stream-abandoned",
+        Start("copy", query(STREAM, 1)),
+        Say(b.bind_complete(), row(1)),
+        cancel("copy"),
+        Has(cancels, 1),
+        Say(row(2), CANCELED, READY),
+        CANCEL_ENDED,
+        Taken((1, "x")),
+        Has(blocked, (False, False)),
+        given=prepared,
+    ),
+    Script(
+        "stream-a-value-that-is-none",
+        Start("copy", query(STREAM, 1)),
+        Say(b.bind_complete(), b.data_row([b"???", b"x"])),
+        Fails("copy", DataError, "int4"),
+        Has(cancels, 1),
+        Say(row(2), CANCELED, READY),
+        CANCEL_ENDED,
+        Has(state, OPEN),
+        given=prepared,
+    ),
+]
+
+SCRIPTS = by_name(OUTGOING, INCOMING, STREAMED)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script(name, cut):
+    """A script ends the same however its bytes arrive."""
+    SCRIPTS[name].play(CUTS[cut])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script_cut_at_every_offset(name):
+    """A script ends the same wherever its bytes are cut in two."""
+    SCRIPTS[name].play_cut_anywhere()
+
+
+DATA = b.copy_data(HEADER + binary(int4(1), b"x"))
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (copy_out, b.copy_data(HEADER)),
+        (copy_out, b.copy_done()),
+        (copy_out, COPIED),
+        (copy_out, READY),
+        (copy_out, BEGINS_IN),
+        (copy_out, row(1)),
+        (copy_out, b.message(b"H", b"\1")),
+        (copy_out, b.copy_out_response(0, [0, 0])),
+        (copy_out, BEGINS_OUT + BEGINS_OUT),
+        (copy_out, BEGINS_OUT + b.copy_data(b"PGCOPY")),
+        (copy_out, BEGINS_OUT + b.copy_data(b"x" + HEADER[1:])),
+        (copy_out, BEGINS_OUT + b.copy_data(HEADER[:11] + b"\0\1\0\0\0\0\0\0")),
+        (copy_out, BEGINS_OUT + b.copy_data(HEADER[:15] + b"\xff\xff\xff\xff")),
+        (copy_out, BEGINS_OUT + b.copy_data(HEADER[:15] + b"\0\0\0\1")),
+        (copy_out, BEGINS_OUT + DATA + b.copy_data(binary(int4(1)))),
+        (copy_out, BEGINS_OUT + DATA + b.copy_data(binary(int4(1), b"x") + b"y")),
+        (copy_out, BEGINS_OUT + DATA + b.copy_data(binary(int4(1), b"x")[:-1])),
+        (copy_out, BEGINS_OUT + DATA + b.copy_data(b"")),
+        (copy_out, BEGINS_OUT + DATA + b.copy_data(TRAILER) + DATA),
+        (copy_out, BEGINS_OUT + DATA + b.copy_done()),
+        (copy_out, BEGINS_OUT + DATA + COPIED),
+        (copy_out, BEGINS_OUT + DATA + READY),
+        (copy_out, BEGINS_OUT + DIVISION + DATA),
+        (copy_out, BEGINS_OUT + DATA + b.copy_data(TRAILER) + b.copy_done() + READY),
+        (copy_bytes, b.copy_out_response(0) + b.copy_done() + b.copy_data(b"x")),
+        (copy_in, COPIED),
+        (copy_in, READY),
+        (copy_in, BEGINS_OUT),
+        (copy_in, b.copy_data(b"x")),
+        (copy_in, b.message(b"G", b"\1")),
+        (copy_in, BEGINS_IN + BEGINS_IN),
+        (copy_in, BEGINS_IN + COPIED),
+        (copy_in, BEGINS_IN + READY),
+        (copy_in, BEGINS_IN + row(1)),
+        (copy_in, DIVISION + BEGINS_IN),
+    ],
+)
+def test_out_of_turn(start, said):
+    """What no server says ends the session, and whoever waits learns of it."""
+    session = open_session()
+    op = start(session, {})
+    session.feed(said)
+    assert session.state == CLOSED
+    assert type(session.closed_by) is ProtocolError
+    assert op.done()
+    assert session.gate.stream is None
+
+
+def test_parts_are_sent_as_they_fill():
+    """Rows leave in messages of about 60 KiB, each whole, whatever else is flushed."""
+    session = open_session()
+    op = start_copy_in(session, IN, columns(session))
+    session.feed(BEGINS_IN)
+    session.sent()
+    rows = iter([(n, "x" * 1000) for n in range(200)])
+    sizes = []
+    while op.feed(rows):
+        session.feed(b.notice_response("mind the gap", code="01000"))
+        (message,) = session.sent()
+        sizes.append(len(message.fields["data"]))
+    op.finish()
+    rest, end = session.sent()
+    assert end.name == "CopyDone"
+    assert len(sizes) == 3
+    assert all(60 * 1024 <= size <= 64 * 1024 for size in sizes)
+    assert sum(sizes) + len(rest.fields["data"]) == len(HEADER) + 200 * 1014 + 2
+
+
+def fill(session, op, size):
+    """Have the server send so many bytes of rows, about."""
+    message = b.copy_data(binary(int4(1), b"x" * 1000))
+    session.feed(message * (size // len(message) + 1))
+
+
+def test_flow_stops_the_transport():
+    """Past the limit reading stops; who takes what is there has it go on."""
+    session = open_session()
+    op = copy_out(session, {})
+    session.feed(BEGINS_OUT + b.copy_data(HEADER))
+    fill(session, op, 200 * 1024)
+    assert session.count("flow") == 0
+    fill(session, op, 100 * 1024)
+    assert [event for event in session.events if event[0] == "flow"] == [
+        ("flow", False)
+    ]
+    fill(session, op, 100 * 1024)  # what was read already
+    assert len(op.flow.take()) == op.rows_so_far
+    assert session.events[-1] == ("flow", True)
+    assert op.flow.take() == []
+    assert session.count("flow") == 2
+
+
+@pytest.mark.parametrize("end", [lambda s, op: op.cancel(), lambda s, op: s.lost(None)])
+def test_the_end_of_a_stream_has_the_transport_read(end):
+    """A stream that is given up while reading is stopped: its end must be read."""
+    session = open_session()
+    op = copy_out(session, {})
+    session.feed(BEGINS_OUT + b.copy_data(HEADER))
+    fill(session, op, 300 * 1024)
+    end(session, op)
+    assert [event for event in session.events if event[0] == "flow"] == [
+        ("flow", False),
+        ("flow", True),
+    ]
+
+
+def test_drop_all_calls_copy_in_off():
+    """A server that waits for data looks at no cancel request: it gets CopyFail."""
+    session = open_session()
+    op = copy_in(session, {})
+    session.feed(BEGINS_IN)
+    session.sent()
+    session.drop_all("the connection was released")
+    assert [message.name for message in session.sent()] == ["CopyFail"]
+    assert type(op.exception()) is InterfaceError
+    session.feed(CANCELED + READY)
+    session.cancel_ended()
+    assert not session.gate.blocked
+
+
+def test_rows_and_bytes_are_not_mixed():
+    """Each COPY takes what it was begun for."""
+    session = open_session()
+    op = copy_in(session, {})
+    with pytest.raises(InterfaceError, match="takes rows"):
+        op.put_bytes(b"x")
+    op.give_up()
+    op = bytes_in(session, {})
+    with pytest.raises(InterfaceError, match="takes bytes"):
+        op.put_row((1,))
+
+
+def test_an_item_costs_no_coroutine():
+    """What is there already is awaited without one; the rest comes by `refill`."""
+    portions = [[1, 2], [3]]
+    dropped = []
+
+    async def refill():
+        if not portions:
+            raise StopAsyncIteration
+        return portions.pop(0)
+
+    async def read(items):
+        return [item async for item in items]
+
+    items = ItemIterator(refill, lambda: dropped.append(True))
+    with pytest.raises(StopIteration) as end:
+        read(items).send(None)
+    assert end.value.value == [1, 2, 3]
+    assert dropped == []
+    del items, end
+    assert dropped == [True]
+
+
+def test_an_item_is_awaited_by_hand_too():
+    """`await anext(...)`, and an awaitable's protocol without am_send."""
+    portions = [[1, 2, 3]]
+
+    async def refill():
+        return portions.pop()
+
+    iterator = ItemIterator(refill, lambda: None)
+
+    async def read():
+        return await anext(iterator), await anext(iterator)
+
+    with pytest.raises(StopIteration) as end:
+        read().send(None)
+    assert end.value.value == (1, 2)
+    with pytest.raises(StopIteration) as end:
+        next(iterator.__anext__().__await__())
+    assert end.value.value == 3
