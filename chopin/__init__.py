@@ -8,6 +8,7 @@ Example:
 
 from chopin import exceptions as exceptions
 from chopin import types as types
+from chopin._batch import Result
 from chopin._budget import Budget, Limit
 from chopin._rows import Record
 from chopin.connection import Connection, connect
@@ -48,6 +49,7 @@ __all__ = [
     "Pool",
     "Range",
     "Record",
+    "Result",
     "Retry",
     "ServerVersion",
     "Type",

@@ -25,26 +25,33 @@ Source: PostgreSQL documentation, "Extended Query", "Pipelining".
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from chopin import _statements, introspect
 from chopin._ops import (
     ROWS,
     VALUE,
+    known_statement,
     start_cached,
     start_parse_and_execute,
     start_prepare,
 )
 from chopin._outcomes import may_commit
 from chopin._protocol import Statement
-from chopin.exceptions import InvalidCachedStatementError, PostgresError
+from chopin.exceptions import (
+    InterfaceError,
+    InvalidCachedStatementError,
+    PostgresError,
+)
 
 if TYPE_CHECKING:
-    from chopin._ops import QueryOp
+    from chopin._ops import PrepareOp, QueryOp
     from chopin._protocol import Op, Session
     from chopin._rows import Description, Record
+    from chopin._waiter import Waiter
 
-_ATTEMPTS = 3
+ATTEMPTS = 3
 
 # SQLSTATEs that may be healed; everything else is raised at once.
 _STALE_PLAN = "0A000"
@@ -74,11 +81,28 @@ class Turn:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._ticket: Waiter | None = None
+
+    def join(self) -> Self:
+        """Stand in line from now on, before the block is entered; then `leave` is due.
+
+        Raises:
+            InterfaceError: the session is closed.
+        """
+        self._session.ensure_open()
+        self._ticket = self._session.gate.join()
+        return self
+
+    def leave(self) -> None:
+        """Let the next one have its turn; nothing happens the second time."""
+        if self._ticket is not None:
+            ticket, self._ticket = self._ticket, None
+            self._session.gate.leave(ticket)
 
     async def __aenter__(self) -> None:
         session = self._session
-        session.ensure_open()
-        self._ticket = session.gate.join()
+        if self._ticket is None:
+            self.join()
         try:
             await self._ticket
             session.gate.enter()
@@ -86,11 +110,11 @@ class Turn:
             if session.codecs.wants:
                 await _learn_again(session)
         except BaseException:
-            session.gate.leave(self._ticket)
+            self.leave()
             raise
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._session.gate.leave(self._ticket)
+        self.leave()
 
 
 async def run_query(
@@ -103,13 +127,13 @@ async def run_query(
 ) -> Any:
     """Run a statement whatever it takes; arguments as of `start_query`."""
     epoch = session.epoch
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         op: Op | None = None
         try:
             op = await _send(session, sql, args, want, column, record_class)
             return await op
         except PostgresError as error:
-            if attempt + 1 == _ATTEMPTS or session.epoch != epoch:
+            if attempt + 1 == ATTEMPTS or session.epoch != epoch:
                 raise
             if not heal(session, sql, op, error):
                 raise
@@ -240,23 +264,59 @@ async def unblocked(session: Session) -> None:
         await session.gate.wait_unblocked()
 
 
-async def cached_statement(session: Session, sql: str) -> Statement:
-    """A statement for execute-many, for who has the turn.
+async def statements_for(
+    session: Session, texts: Iterable[str]
+) -> dict[str, Statement | Exception]:
+    """A statement for each text, for who has the turn: described in one flight.
 
-    It is the cached one, or an unnamed one that the caller parses in its own group.
+    It is the cached one, or one that is to be parsed in the caller's own group, or the
+    error of its description. Use them before anything else is awaited: what is kept in
+    the cache may be closed then.
     """
-    while True:
-        if not session.pooled:
-            statement = session.statements.get(sql)
-            if statement is not None:
-                return statement
-        is_named = _statements.is_admitted(session, sql) and not session.pooled
-        description = session.descriptions.get(sql) if session.pooled else None
-        if description is None:
-            description = await _describe(session, sql)
-        if description is not None and not is_named:
-            await _learn_types(session, description)
-            return Statement(session, sql, b"", description)
+    found: dict[str, Statement | Exception] = {}
+    asked: dict[str, PrepareOp] = {}
+    again: list[str] = []
+    for sql in texts:
+        if sql in found or sql in asked:
+            continue
+        statement = known_statement(session, sql)
+        if statement is not None:
+            found[sql] = statement
+            continue
+        keep = _statements.is_admitted(session, sql) and not session.pooled
+        name = _statements.statement_name(sql) if keep else b""
+        try:
+            asked[sql] = start_prepare(session, sql, name, keep)
+        except (InterfaceError, ValueError) as error:
+            found[sql] = error
+    for sql, op in asked.items():
+        try:
+            found[sql] = await op
+        except PostgresError as error:
+            error.query = sql
+            is_removed = error.sqlstate in (_STATEMENT_EXISTS, _CANCELED)
+            if is_removed and heal(session, sql, op, error):
+                again.append(sql)
+            else:
+                found[sql] = error
+    if asked:
+        await unblocked(session)
+    if again:
+        found |= await statements_for(session, again)
+    for sql in asked:
+        each = found[sql]
+        if isinstance(each, Statement):
+            await _learn_types(session, each.description)
+    return {sql: _unless_closed(session, each) for sql, each in found.items()}
+
+
+def _unless_closed(
+    session: Session, statement: Statement | Exception
+) -> Statement | Exception:
+    """An unnamed one for a statement that the cache has no room for."""
+    if isinstance(statement, Statement) and statement.closed:
+        return Statement(session, statement.sql, b"", statement.description)
+    return statement
 
 
 def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> bool:
@@ -273,6 +333,26 @@ def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> boo
         session.riders.extend(("ROLLBACK", riders[-1]))
         return True
     return status == "I"
+
+
+def heal_group(
+    session: Session, texts: Sequence[str], op: Op | None, error: PostgresError
+) -> bool:
+    """`heal` for statements that were sent as one group, to be repeated as a whole.
+
+    Who has altered the tables of one of them may have altered those of others: all of
+    them are described again.
+    """
+    if error.sqlstate == _CANCELED and not all(map(_is_plain, texts)):
+        return False
+    sql = texts[0] if op is None or op.sql is None else op.sql
+    if not heal(session, sql, op, error):
+        return False
+    if error.sqlstate in (_STALE_PLAN, _INTERNAL):
+        for sql in texts:
+            session.descriptions.pop(sql, None)
+            _statements.forget(session, sql)
+    return True
 
 
 def _invalidate(

@@ -12,6 +12,7 @@ cdef enum:
     WANT_VALUE = 2               # one value of the first row or None
     WANT_STATUS = 3              # the command tag
     WANT_PORTION = 4             # rows of a portal, and whether there are more
+    WANT_RESULT = 5              # the rows and the command tag: a Result
 
 
 cdef class RowsOp(Op):
@@ -53,7 +54,7 @@ cdef class PortalOp(QueryOp):
     cdef bint exhausted
 
 
-cdef class SimpleOp(Op):
+cdef class SimpleOp(RowsOp):
     cdef str status
     cdef int prefix              # characters of riders in front of the user's text
 
@@ -61,5 +62,10 @@ cdef class SimpleOp(Op):
 cdef int put_bind(
     WriteBuffer out, bytes portal, Statement statement, tuple args, Py_ssize_t element
 ) except -1
+cdef int limit_for(Statement statement, int want) noexcept
+cdef int put_describe(WriteBuffer out, bytes name) except -1
+cdef str tag_of(const unsigned char *data, Py_ssize_t size)
 cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1
+cdef object spoiled(error)
+cdef int send_text(Session session, SimpleOp op, str sql) except -1
 cdef int refuse_copy(Op op, unsigned char kind) except -1

@@ -10,6 +10,7 @@ ROWS: Final = 0
 ROW: Final = 1
 VALUE: Final = 2
 STATUS: Final = 3
+RESULT: Final = 5
 
 class RowsOp(Op):
     """An operation that brings rows."""
@@ -34,7 +35,7 @@ class PortalOp(QueryOp):
 
     def __await__(self) -> Generator[Any, None, tuple[list[Record], bool]]: ...
 
-class SimpleOp(Op):
+class SimpleOp(RowsOp):
     """A Query message: one or more statements as text."""
 
     def __await__(self) -> Generator[Any, None, str]: ...
@@ -57,6 +58,7 @@ def start_cached(
     column: int,
     record_class: type[Record] | None,
 ) -> QueryOp | None: ...
+def known_statement(session: Session, query: str) -> Statement | None: ...
 def start_execute(
     session: Session,
     statement: Statement,

@@ -51,6 +51,7 @@ from chopin._ops import (
 from chopin._rows import Record, check_record_class
 from chopin._settings import ConnectionSettings, parse_server_version
 from chopin.aio import WireProtocol
+from chopin.batching import Batched
 from chopin.config import ConnectOptions, parse_config
 from chopin.connect import connect_session
 from chopin.cursor import CursorFactory
@@ -62,7 +63,7 @@ from chopin.transaction import Isolation, Transaction
 from chopin.types import ServerVersion
 
 
-class Connection(Observed, ManyTimes, Customized):
+class Connection(Observed, ManyTimes, Batched, Customized):
     """A connection to a PostgreSQL server. Made by `connect`, never by calling it.
 
     Calls from several tasks are pipelined: they are sent as they come and answered in
@@ -327,7 +328,7 @@ class Connection(Observed, ManyTimes, Customized):
             yield
         except BaseException as error:
             failure = error
-            if isinstance(error, PostgresError):
+            if isinstance(error, PostgresError) and error.query is None:
                 error.query = query
             raise
         finally:

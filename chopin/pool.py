@@ -30,8 +30,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
-    Iterable,
-    Sequence,
 )
 from time import monotonic
 from types import TracebackType
@@ -45,6 +43,7 @@ from chopin._poolpart import PoolPart
 from chopin._poolsettings import PoolOptions, PoolSettings
 from chopin._rows import Record
 from chopin._slots import Counts, Read
+from chopin.batching import PoolBatched
 from chopin.connection import Connection
 from chopin.exceptions import (
     InterfaceError,
@@ -53,6 +52,7 @@ from chopin.exceptions import (
     PoolError,
     PostgresError,
 )
+from chopin.many import Rows
 from chopin.retry import Retry
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
-class Pool(Operated):
+class Pool(Operated, PoolBatched):
     """Connections to one database, for any number of tasks and event loops.
 
     Made by `create_pool`, which describes the arguments.
@@ -287,7 +287,7 @@ class Pool(Operated):
     async def executemany(
         self,
         command: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
     ) -> None:
@@ -304,7 +304,7 @@ class Pool(Operated):
     async def fetchmany(
         self,
         query: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,

@@ -14,7 +14,6 @@ Source: PostgreSQL documentation, "PREPARE", "Extended Query".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chopin._execute import Turn
@@ -23,6 +22,7 @@ from chopin._released import check_held
 from chopin._rows import Record
 from chopin.cursor import CursorFactory
 from chopin.exceptions import InterfaceError
+from chopin.many import Rows
 from chopin.types import Attribute, Type
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class PreparedStatement:
 
     async def fetchmany(
         self,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
@@ -169,7 +169,7 @@ class PreparedStatement:
         return rows
 
     async def executemany(
-        self, args: Iterable[Sequence[Any]], *, timeout: float | None = None
+        self, args: Rows, *, timeout: float | None = None
     ) -> None:
         """Run the statement for each sequence of arguments: all of them or none."""
         statement = self._open("executemany")

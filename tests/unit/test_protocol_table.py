@@ -90,13 +90,15 @@ def without(make):
 
 
 def fed(session):
+    """A part of it is sent, and there is more to come."""
     op = many()(session, {})
-    op.feed(iter([(1,), (2,)]))
+    assert op.feed(iter([(1,)] * 3000))
     return op
 
 
 def finished(session):
-    op = fed(session)
+    op = many()(session, {})
+    op.feed(iter([(1,), (2,)]))
     op.finish()
     return op
 
