@@ -24,6 +24,7 @@ Source: PostgreSQL documentation, "Extended Query", "Pipelining".
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from chopin._protocol import Op, Session
     from chopin._rows import Description, Record
     from chopin._waiter import Waiter
+    from chopin.aio import WireProtocol
 
 ATTEMPTS = 3
 
@@ -262,6 +264,16 @@ async def unblocked(session: Session) -> None:
     while session.gate.blocked:
         session.ensure_open()
         await session.gate.wait_unblocked()
+
+
+async def calls_sent(session: WireProtocol) -> None:
+    """Wait until what was called before is sent; groups that are open end."""
+    for end in list(session.open_groups.values()):
+        end()
+    if session.gate.line:
+        with contextlib.suppress(InterfaceError):  # it is closed: nothing will be sent
+            async with Turn(session):
+                pass
 
 
 async def statements_for(

@@ -58,12 +58,13 @@ from chopin.cursor import CursorFactory
 from chopin.customizing import Customized
 from chopin.exceptions import InterfaceError, PostgresError
 from chopin.many import ManyTimes
+from chopin.pipeline import Pipelined
 from chopin.prepared_stmt import PreparedStatement
 from chopin.transaction import Isolation, Transaction
 from chopin.types import ServerVersion
 
 
-class Connection(Observed, ManyTimes, Batched, Customized):
+class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
     """A connection to a PostgreSQL server. Made by `connect`, never by calling it.
 
     Calls from several tasks are pipelined: they are sent as they come and answered in
@@ -333,18 +334,23 @@ class Connection(Observed, ManyTimes, Batched, Customized):
             raise
         finally:
             if loggers:
-                self._observers.tell_query(
-                    LoggedQuery(
-                        query,
-                        args,
-                        timeout,
-                        time.monotonic() - started,
-                        failure,
-                        self._addr,
-                        self._params,
-                    )
-                )
+                self._tell_query(query, args, timeout, started, failure)
             del failure
+
+    def _tell_query(
+        self,
+        query: str,
+        args: Any,
+        timeout: float | None,
+        started: float,
+        failure: BaseException | None,
+    ) -> None:
+        """Tell the query loggers of a query that began at `started` and has ended."""
+        elapsed = time.monotonic() - started
+        addr, params = self._addr, self._params
+        self._observers.tell_query(
+            LoggedQuery(query, args, timeout, elapsed, failure, addr, params)
+        )
 
     # -- statements, cursors, transactions ---------------------------------------------
 

@@ -53,6 +53,7 @@ from chopin.exceptions import (
     PostgresError,
 )
 from chopin.many import Rows
+from chopin.pipeline import PoolPipelined
 from chopin.retry import Retry
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
-class Pool(Operated, PoolBatched):
+class Pool(Operated, PoolBatched, PoolPipelined):
     """Connections to one database, for any number of tasks and event loops.
 
     Made by `create_pool`, which describes the arguments.
