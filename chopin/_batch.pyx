@@ -40,6 +40,7 @@ from chopin._protocol cimport STEP_ROWS, Op, Session, Statement
 from chopin._rows cimport RowPlan, parse_description
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
+    MSG_COPY_IN_RESPONSE,
     MSG_EMPTY_QUERY_RESPONSE,
     MSG_ROW_DESCRIPTION,
 )
@@ -160,6 +161,11 @@ cdef class GroupOp(QueryOp):
         if step == STEP_ROWS:
             self.end_part()
         return 0
+
+    cdef int on_copy(self, unsigned char kind) except -1:
+        if kind == MSG_COPY_IN_RESPONSE and self.index < len(self.parts) - 1:
+            return 0  # the server takes the next part for a breach, and hangs up
+        return refuse_copy(self, kind)
 
     cdef int on_error(self, object error) except -1:
         if (

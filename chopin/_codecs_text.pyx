@@ -55,7 +55,7 @@ from decimal import Decimal
 from ipaddress import ip_address, ip_interface, ip_network
 from uuid import UUID
 
-parse_interval = re.compile(
+cdef object parse_interval = re.compile(
     r"(?:([-+]?\d+) years? ?)?(?:([-+]?\d+) mons? ?)?(?:([-+]?\d+) days? ?)?"
     r"(?:([-+]?)(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?"
 ).fullmatch

@@ -105,6 +105,7 @@ class Turn:
         session = self._session
         if self._ticket is None:
             self.join()
+        assert self._ticket is not None
         try:
             await self._ticket
             session.gate.enter()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from chopin._batch import GroupOp, Result, ScriptOp, start_group, start_results
 from chopin._execute import ATTEMPTS, Turn, heal_group, statements_for
@@ -104,6 +104,8 @@ class Batched:
         async with self._limited(";\n".join(texts), args, timeout):
             try:
                 op = await _until_healed(session, texts, send)
+                if op.unread:
+                    raise _unread(op.unread)
             except Exception as error:
                 _name_statement(error, texts)
                 raise
@@ -282,20 +284,17 @@ async def _until_healed(
             if not heal_group(session, texts, op, error):
                 raise
         else:
-            if isinstance(op, GroupOp) and op.unread:
-                raise _unread(op)
             return op
     raise AssertionError("the last attempt returns or raises")
 
 
-def _unread(op: GroupOp) -> BaseException:
+def _unread(errors: dict[int, BaseException]) -> BaseException:
     """The error of the first result that could not be read."""
-    assert op.unread is not None
-    index = min(op.unread)
-    error = op.unread[index]
+    index = min(errors)
+    error: Any = errors[index]
     with contextlib.suppress(AttributeError):
-        error.batch_index = index  # type: ignore[attr-defined]
-    return error
+        error.batch_index = index
+    return cast("BaseException", error)
 
 
 # -- errors --------------------------------------------------------------------------

@@ -7,9 +7,9 @@ Layer L5. Imports L0 - L4.
 Rules
 - A unit is what shares one Sync, and one fate: a statement by itself, or a group up to
   the next `sync`.
-- Units are sent in the order in which they were queued, and in turn with all other calls
-  of the connection. One that can be sent at once is; for others the pipeline stands in
-  line, and one task sends them, however many there are.
+- Units are sent in the order in which they were queued, and in turn with all other
+  calls of the connection. One that can be sent at once is; for others the pipeline
+  stands in line, and one task sends them, however many there are.
 - A statement whose description fails is described once more behind what was queued
   before it: it may be about a table that is made there.
 - What heals is repeated only if nothing behind it has run: the order is kept.
@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
@@ -301,9 +301,7 @@ class Pipeline:
         """Queue a query; its reply is the first row or None."""
         return self._add(query, args, ROW, 0, record_class)
 
-    def fetchval(
-        self, query: str, *args: Any, column: int | str = 0
-    ) -> Reply[Any]:
+    def fetchval(self, query: str, *args: Any, column: int | str = 0) -> Reply[Any]:
         """Queue a query; its reply is a value of the first row or None."""
         if type(column) is int and column >= 0:
             return self._add(query, args, VALUE, column, None)
@@ -368,6 +366,13 @@ class Pipeline:
     def _submit(self, unit: _Unit) -> None:
         """Send a unit now if that is possible, otherwise in its turn."""
         session = self._session
+        if session.epoch != self._epoch:
+            error = InterfaceError(
+                "cannot go on: the underlying connection has been released back to the "
+                "pool"
+            )
+            self._fail(unit, error, None)
+            return
         if self._driver is None and session.is_ready and not session.codecs.wants:
             found = {sql: known_statement(session, sql) for sql in unit.texts}
             if None not in found.values():
@@ -397,15 +402,19 @@ class Pipeline:
         except Exception as error:
             self._fail_queued(error)
         finally:
-            self._driven(None)
+            self._end_driving()
 
-    def _driven(self, task: asyncio.Task[None] | None) -> None:
-        """The task has ended, or was called off before it began."""
-        if task is not None and task is not self._driver:
-            return
+    def _driven(self, task: asyncio.Task[None]) -> None:
+        """The task has ended; if it was called off before it began, end for it."""
+        if task is self._driver:
+            self._end_driving()
+
+    def _end_driving(self) -> None:
+        """Nobody sends any more: leave the line; nothing is left behind."""
         assert self._turn is not None
         self._turn.leave()
         self._driver = self._turn = None
+        self._fail_queued(InterfaceError("sending what was queued was called off"))
         self._see_idle()
 
     async def _send_described(self) -> None:
@@ -493,9 +502,7 @@ class Pipeline:
                 self._fail_one(reply, error)
             self._tell(unit, reply)
 
-    def _fail(
-        self, unit: _Unit, error: BaseException, index: int | None
-    ) -> None:
+    def _fail(self, unit: _Unit, error: BaseException, index: int | None) -> None:
         """Fail a unit: the statement at `index` with the error, the others because."""
         failure = _Failure(error)
         self._failures.append(failure)
@@ -642,10 +649,7 @@ class PoolPipelined:
     __slots__ = ()
 
     if TYPE_CHECKING:
-
-        def acquire(
-            self, *, timeout: float | None = None
-        ) -> contextlib.AbstractAsyncContextManager[Connection]: ...
+        acquire: Callable[..., contextlib.AbstractAsyncContextManager[Connection]]
 
     @contextlib.asynccontextmanager
     async def pipeline(

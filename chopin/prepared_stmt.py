@@ -168,9 +168,7 @@ class PreparedStatement:
         assert rows is not None
         return rows
 
-    async def executemany(
-        self, args: Rows, *, timeout: float | None = None
-    ) -> None:
+    async def executemany(self, args: Rows, *, timeout: float | None = None) -> None:
         """Run the statement for each sequence of arguments: all of them or none."""
         statement = self._open("executemany")
         await self._connection._many(
