@@ -19,7 +19,7 @@ from libc.stdint cimport uint32_t
 
 from chopin._codecbase cimport Codec, new_codec
 from chopin._codecs cimport CodecMap, over
-from chopin._codecs_scalar cimport decode_text, encode_text
+from chopin._codecs_scalar cimport decode_jsonb, decode_text, encode_text
 from chopin._oids cimport (
     OID_BOOL,
     OID_BYTEA,
@@ -31,11 +31,13 @@ from chopin._oids cimport (
     OID_FLOAT8,
     OID_INET,
     OID_INT2,
+    OID_INT2VECTOR,
     OID_INT4,
     OID_INT8,
     OID_INTERVAL,
     OID_NUMERIC,
     OID_OID,
+    OID_OIDVECTOR,
     OID_PG_LSN,
     OID_TIME,
     OID_TIMESTAMP,
@@ -81,6 +83,11 @@ cdef object read_char(str text):
     if text.startswith("\\") and len(text) == 4:
         return bytes([int(text[1:], 8)])
     return text.encode("utf-8") or b"\0"
+
+
+cdef object read_vector(str text):
+    """int2vector and oidvector: numbers with spaces between."""
+    return [int(word) for word in text.split()]
 
 
 cdef object read_lsn(str text):
@@ -143,8 +150,10 @@ cdef dict READERS = {
     OID_FLOAT4: read_float4,
     OID_FLOAT8: float,
     OID_INET: read_inet,
+    OID_INT2VECTOR: read_vector,
     OID_INTERVAL: read_interval,
     OID_NUMERIC: Decimal,
+    OID_OIDVECTOR: read_vector,
     OID_PG_LSN: read_lsn,
     OID_TIME: time.fromisoformat,
     OID_TIMESTAMP: read_timestamp,
@@ -190,7 +199,9 @@ cdef class TextCodecs(CodecMap):
             made.py_decode = READERS.get(oid)
             if made.py_decode is not None:
                 made.decode = decode_by_reader
-        elif codec.element.decode == decode_text:
+        elif codec.element is not None and (
+            codec.element.decode == decode_text or codec.element.decode == decode_jsonb
+        ):
             # the user's, who exchanges text
             made.py_decode = codec.py_decode
             made.decode = decode_by_user

@@ -126,7 +126,9 @@ async def test_error_of_the_commit(conn):
 )
 async def test_what_is_no_batch(conn, statements, message):
     """Anything but texts and their arguments is refused, and nothing is sent."""
-    with pytest.raises(TypeError, match=message.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(
+        TypeError, match=message.replace("(", r"\(").replace(")", r"\)")
+    ):
         await conn.batch(statements)
     assert await conn.fetchval("SELECT 1") == 1
 

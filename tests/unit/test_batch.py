@@ -475,4 +475,3 @@ def test_broken_arguments_name_their_place():
     with pytest.raises(DataError) as caught:
         group((SQL, (1,), ROWS), (SQL, next(broken_off(0)), ROWS))(session, {})
     assert caught.value.batch_index == 1
-
