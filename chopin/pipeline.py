@@ -623,7 +623,8 @@ class Pipelined:
         statement, which is sent as soon as the connection takes it, and return a reply
         to be awaited. The end of the block waits for all of them, and raises the first
         error that nobody has been told. If the block is left by an exception, what is
-        not sent is dropped and what is under way is called off.
+        not sent is dropped and the server is told to stop what is under way, of which
+        some may have taken effect.
 
         Args:
             barrier: "statement" if each statement is by itself; "group" if those up to
