@@ -6,7 +6,8 @@ Rules:
   statement that stays prepared, autocommit, and binary results.
 - Where a driver's own method has the right shape it is handed out as it is, so that
   no layer of ours is measured.
-- A driver without pipelining runs the queries of ``fetchrow_many`` in a row.
+- A driver without pipelining runs the queries of ``fetchrow_many``, ``batch`` and
+  ``pipeline`` in a row.
 - A driver that cannot be imported is left out, and the reason is told.
 """
 
@@ -64,6 +65,14 @@ class Session(Protocol):
         """Run one query with each tuple of arguments, all at once where possible."""
         ...
 
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run (query, *args) of each, one transaction where possible; their rows."""
+        ...
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run (query, *args) of each by itself, at once where possible; first rows."""
+        ...
+
 
 class AsyncpgSession:
     """asyncpg: one operation at a time, so many queries run in a row."""
@@ -83,9 +92,35 @@ class AsyncpgSession:
         fetchrow = self.fetchrow
         return [await fetchrow(query, *one) for one in arguments]
 
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In a row."""
+        fetch = self.fetch
+        return [await fetch(*one) for one in statements]
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In a row."""
+        fetchrow = self.fetchrow
+        return [await fetchrow(*one) for one in statements]
+
 
 class ChopinSession(AsyncpgSession):
     """Chopin: asyncpg's methods, and calls made at once are pipelined."""
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self._connection = connection
+
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """One message group."""
+        results: list[Any] = await self._connection.batch(statements)
+        return results
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """A message group each, in pipeline mode."""
+        async with self._connection.pipeline() as pipeline:
+            fetchrow = pipeline.fetchrow
+            replies = [fetchrow(*one) for one in statements]
+        return [reply.result() for reply in replies]
 
     async def fetchrow_many(
         self, query: str, arguments: Iterable[tuple[Any, ...]]
@@ -140,6 +175,20 @@ class PsycopgSession:
             ]
             return [await cursor.fetchone() for cursor in cursors]
 
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In pipeline mode."""
+        execute = self._connection.execute
+        async with self._connection.pipeline():
+            cursors = [
+                await execute(query, args, prepare=True, binary=True)
+                for query, *args in statements
+            ]
+            return [await cursor.fetchall() for cursor in cursors]
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In pipeline mode, where it has no statement by itself."""
+        return [rows[0] for rows in await self.batch(statements)]
+
 
 class PsqlpySession:
     """psqlpy (Rust, tokio): dicts made into tuples, many queries run in a row."""
@@ -171,6 +220,14 @@ class PsqlpySession:
     ) -> list[Any]:
         """In a row."""
         return [await self.fetchrow(query, *one) for one in arguments]
+
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In a row."""
+        return [await self.fetch(*one) for one in statements]
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In a row."""
+        return [await self.fetchrow(*one) for one in statements]
 
     async def close(self) -> None:
         """Close the connection."""
