@@ -22,13 +22,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
-from chopin._batch import start_group
+from chopin._batch import GroupOp, start_group
 from chopin._execute import (
     ATTEMPTS,
     HEALABLE,
@@ -37,13 +38,21 @@ from chopin._execute import (
     statements_for,
     unblocked,
 )
-from chopin._ops import ROW, ROWS, STATUS, VALUE, check_timeout, known_statement
+from chopin._ops import (
+    ROW,
+    ROWS,
+    STATUS,
+    VALUE,
+    QueryOp,
+    check_timeout,
+    known_statement,
+    start_query,
+)
 from chopin._outcomes import dropped
 from chopin._rows import Record, check_record_class
 from chopin.exceptions import InterfaceError, PipelineAbortedError, PostgresError
 
 if TYPE_CHECKING:
-    from chopin._batch import GroupOp
     from chopin._protocol import Statement
     from chopin.aio import WireProtocol
     from chopin.connection import Connection
@@ -213,6 +222,7 @@ class Pipeline:
 
     __slots__ = (
         "_connection",
+        "_context",
         "_driver",
         "_epoch",
         "_failures",
@@ -245,12 +255,13 @@ class Pipeline:
         self._is_open = False
         self._group: list[Reply[Any]] = []  # up to the next sync
         self._queue: deque[_Unit] = deque()  # not sent yet
-        self._in_flight: dict[GroupOp, _Unit] = {}
-        self._stale: list[tuple[_Unit, GroupOp, PostgresError]] = []
+        self._in_flight: dict[QueryOp, _Unit] = {}
+        self._stale: list[tuple[_Unit, QueryOp, PostgresError]] = []
         self._failures: list[_Failure] = []
         self._driver: asyncio.Task[None] | None = None
         self._turn: Turn | None = None
         self._idle: asyncio.Future[None] | None = None
+        self._context = contextvars.copy_context()  # of who queues, for the callbacks
 
     async def __aenter__(self) -> Self:
         if self._is_open:
@@ -373,13 +384,47 @@ class Pipeline:
             )
             self._fail(unit, error, None)
             return
-        if self._driver is None and session.is_ready and not session.codecs.wants:
-            found = {sql: known_statement(session, sql) for sql in unit.texts}
-            if None not in found.values():
-                self._send(unit, cast("dict[str, Statement | Exception]", found))
-                return
-        self._queue.append(unit)
-        self._drive()
+        is_free = self._driver is None and session.is_ready
+        if not is_free or session.codecs.wants or not self._send_known(unit):
+            self._queue.append(unit)
+            self._drive()
+
+    def _send_known(self, unit: _Unit) -> bool:
+        """Send a unit if none of its statements has to be described."""
+        if len(unit.replies) == 1:
+            return self._send_one(unit)
+        found = {sql: known_statement(self._session, sql) for sql in unit.texts}
+        if None in found.values():
+            return False
+        self._send(unit, cast("dict[str, Statement | Exception]", found))
+        return True
+
+    def _send_one(self, unit: _Unit) -> bool:
+        """Send a cached statement by itself, as `Connection.fetch` does."""
+        (reply,) = unit.replies
+        try:
+            op = start_query(
+                self._session,
+                reply.query,
+                reply.args,
+                reply.want,
+                reply.request_column,
+                self._timeout,
+                reply.record_class,
+            )
+        except Exception as error:
+            self._fail(unit, error, None)
+            return True
+        if op is None:
+            return False
+        self._sent(unit, op)
+        return True
+
+    def _sent(self, unit: _Unit, op: QueryOp) -> None:
+        if self._connection._observers.query:
+            unit.started = monotonic()
+        self._in_flight[op] = unit
+        op.add_done_callback(self._ended, context=self._context)
 
     def _drive(self) -> None:
         """Have a task send what is queued; it stands in line from now on."""
@@ -451,7 +496,6 @@ class Pipeline:
                     reply.record_class,
                 )
             )
-        unit.started = monotonic()
         deadline = 0.0
         if self._timeout is not None:
             deadline = self._session.loop.time() + self._timeout
@@ -460,19 +504,19 @@ class Pipeline:
         except Exception as error:
             self._fail(unit, error, getattr(error, "batch_index", None))
             return
-        self._in_flight[op] = unit
-        op.add_done_callback(self._ended)
+        self._sent(unit, op)
 
     # -- answers -----------------------------------------------------------------------
 
-    def _ended(self, op: GroupOp) -> None:
+    def _ended(self, op: QueryOp) -> None:
         """A unit has its answer."""
         unit = self._in_flight.pop(op, None)
         if unit is None:
             return  # it was called off
         error = op.exception()
         if error is None:
-            self._fail_stale()
+            if self._stale:
+                self._fail_stale()
             self._settle(unit, op)
         elif (
             isinstance(error, PostgresError)
@@ -482,15 +526,18 @@ class Pipeline:
             self._stale.append((unit, op, error))
         else:
             self._fail(unit, error, getattr(error, "batch_index", None))
-        if self._stale and not self._in_flight:
-            self._repeat_stale()
-        self._see_idle()
+        if not self._in_flight:
+            if self._stale:
+                self._repeat_stale()
+            self._see_idle()
 
-    def _settle(self, unit: _Unit, op: GroupOp) -> None:
+    def _settle(self, unit: _Unit, op: QueryOp) -> None:
         """Hand out the answers of a unit; those that cannot be read are errors."""
-        unread = op.unread or {}
+        answers, unread = [op.result()], {}
+        if isinstance(op, GroupOp):
+            (answers,), unread = answers, op.unread or {}
         for index, (reply, answer) in enumerate(
-            zip(unit.replies, op.result(), strict=True)
+            zip(unit.replies, answers, strict=True)
         ):
             error: BaseException | None = unread.get(index)
             if error is None:
