@@ -1,8 +1,8 @@
 """Bulk workloads: decoding many rows, and executemany, beside the server's limit.
 
-Owns: the table ``facts`` that all candidates read, the three column sets, and the
-bulk insert. The limit rows send the very same Bind and Execute messages, encoded
-beforehand, over a plain socket and drain the replies.
+Owns: the table ``facts`` that all candidates read, the three column sets, rows in other
+shapes, and the bulk insert. The limit rows send the very same Bind and Execute
+messages, encoded beforehand, over a plain socket and drain the replies.
 Rules:
 - The rows come from a table, not from generate_series itself: computing them would
   take the server longer than any client needs to decode them.
@@ -11,6 +11,7 @@ Rules:
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from bench.limit import (
@@ -33,6 +34,19 @@ COLUMN_SETS = {
     "rows_no_numeric": "id, name, ratio, at, flag",
     "rows_int_float": "id, ratio",
 }
+
+
+@dataclass
+class Fact:
+    """What a row becomes where objects are wanted."""
+
+    id: int
+    name: str
+    ratio: float
+
+
+SHAPES = {"into_tuple": tuple, "into_dict": dict, "into_dataclass": Fact}
+SHAPED = "id, name, ratio"
 
 
 def facts_statements(scale: str) -> list[str]:
@@ -60,6 +74,17 @@ def run_rows(columns: str) -> Callable[[Seat, Items], Any]:
     async def run(seat: Seat, items: Items) -> Any:
         rows = await seat.session.fetch(query)
         return len(rows), tuple(rows[0]), tuple(rows[-1])
+
+    return run
+
+
+def run_into(shape: type) -> Callable[[Seat, Items], Any]:
+    """A run that fetches all rows in this shape."""
+    query = select_of(SHAPED)
+
+    async def run(seat: Seat, items: Items) -> Any:
+        rows = await seat.session.fetch_into(shape, query)
+        return len(rows), rows[0], rows[-1]
 
     return run
 
@@ -140,5 +165,19 @@ BULK = [
             limit=limit_of_rows(columns),
         )
         for name, columns in COLUMN_SETS.items()
+    ),
+    *(
+        Workload(
+            name,
+            "rows",
+            "rows/s",
+            ROW_SIZES,
+            itertools.count,
+            run_into(shape),
+            warm=ROW_SIZES.full,
+            slices=1,
+            limit=limit_of_rows(SHAPED),
+        )
+        for name, shape in SHAPES.items()
     ),
 ]

@@ -3,7 +3,7 @@
 
 from chopin._ops cimport QueryOp, SimpleOp
 from chopin._protocol cimport Statement
-from chopin._rows cimport RowPlan
+from chopin._rows cimport Description, RowPlan
 
 
 cdef class Result(list):
@@ -32,7 +32,8 @@ cdef class GroupOp(QueryOp):
 
 cdef class ScriptOp(SimpleOp):
     cdef list results            # of riders too
-    cdef object record_class
+    cdef object shape
     cdef bint in_rows            # a result set has been described and has not ended
 
+    cdef int begin_rows(self, Description description) except -1
     cdef int end_statement(self, str status) except -1

@@ -5,7 +5,6 @@ from typing import Any
 
 from chopin._ops import QueryOp, SimpleOp
 from chopin._protocol import Session, Statement
-from chopin._rows import Record
 
 class Part:
     """One statement of a group, and what is wanted of it."""
@@ -43,9 +42,7 @@ class ScriptOp(SimpleOp):
 
 def start_group(
     session: Session,
-    requests: list[tuple[Statement, tuple[Any, ...], int, int, type[Record] | None]],
+    requests: list[tuple[Statement, tuple[Any, ...], int, int, Any]],
     deadline: float,
 ) -> GroupOp: ...
-def start_results(
-    session: Session, sql: str, record_class: type[Record] | None
-) -> ScriptOp: ...
+def start_results(session: Session, sql: str, shape: Any) -> ScriptOp: ...

@@ -37,7 +37,8 @@ from chopin._ops cimport (
     tag_of,
 )
 from chopin._protocol cimport STEP_ROWS, Op, Session, Statement
-from chopin._rows cimport RowPlan, parse_description
+from chopin._rows cimport Description, RowPlan, parse_description
+from chopin._shapes cimport plan_in_shape
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
     MSG_COPY_IN_RESPONSE,
@@ -103,7 +104,7 @@ cdef class GroupOp(QueryOp):
     """
 
     cdef Part add(self, tuple request, set parsing):
-        """Make a part: statement, arguments, what is wanted, column, record class."""
+        """Make a part: statement, arguments, what is wanted, column, shape."""
         cdef Part part = Part.__new__(Part)
         cdef Statement statement = <Statement>request[0]
         part.statement = statement
@@ -194,7 +195,7 @@ def start_group(Session session, list requests, double deadline):
 
     Args:
         requests: at least one (Statement, arguments, ROWS, ROW, VALUE, STATUS or
-            RESULT, column for VALUE, record class or None).
+            RESULT, column for VALUE, shape of the rows or None).
         deadline: by the session's clock; 0 for none.
 
     Raises:
@@ -295,14 +296,11 @@ cdef class ScriptOp(SimpleOp):
             return refuse_copy(self, kind)
         if kind == MSG_ROW_DESCRIPTION and not self.in_rows:
             self.in_rows = True
-            self.plan = RowPlan(
+            self.begin_rows(
                 parse_description(
                     b"\0\0", PyBytes_FromStringAndSize(<const char *>data, size)
-                ),
-                TextCodecs(self.session.codecs),
-                self.record_class,
+                )
             )
-            self.rows = <list>new_result()
         elif kind == MSG_COMMAND_COMPLETE:
             self.session.on_tag(data, size)
             self.completed = True
@@ -311,6 +309,20 @@ cdef class ScriptOp(SimpleOp):
             pass
         else:
             return refuse_copy(self, kind)
+        return 0
+
+    cdef int begin_rows(self, Description description) except -1:
+        """Rows that do not fit the shape are lost, and the script goes on."""
+        cdef Session session = self.session
+        self.rows = <list>new_result()
+        self.plan = RowPlan(
+            description, TextCodecs(session.codecs), session.record_class
+        )
+        if self.shape is not None:
+            try:
+                self.plan = plan_in_shape({}, description, self.plan, self.shape)
+            except Exception as error:
+                self.bad = error
         return 0
 
     cdef int end_statement(self, str status) except -1:
@@ -343,10 +355,10 @@ cdef class ScriptOp(SimpleOp):
         return Op.on_ready(self)
 
 
-def start_results(Session session, str sql, record_class):
+def start_results(Session session, str sql, shape):
     """Send a Query message whose results are wanted."""
     cdef ScriptOp op = ScriptOp.__new__(ScriptOp)
     op.results = []
-    op.record_class = session.record_class if record_class is None else record_class
+    op.shape = shape
     send_text(session, op, sql)
     return op

@@ -33,6 +33,7 @@ from chopin import _statements, introspect
 from chopin._ops import (
     ROWS,
     VALUE,
+    fits,
     known_statement,
     start_cached,
     start_parse_and_execute,
@@ -49,7 +50,7 @@ from chopin.exceptions import (
 if TYPE_CHECKING:
     from chopin._ops import PrepareOp, QueryOp
     from chopin._protocol import Op, Session
-    from chopin._rows import Description, Record
+    from chopin._rows import Description
     from chopin._waiter import Waiter
     from chopin.aio import WireProtocol
 
@@ -126,14 +127,14 @@ async def run_query(
     args: tuple[Any, ...],
     want: int,
     column: int = 0,
-    record_class: type[Record] | None = None,
+    shape: Any = None,
 ) -> Any:
     """Run a statement whatever it takes; arguments as of `start_query`."""
     epoch = session.epoch
     for attempt in range(ATTEMPTS):
         op: Op | None = None
         try:
-            op = await _send(session, sql, args, want, column, record_class)
+            op = await _send(session, sql, args, want, column, shape)
             return await op
         except PostgresError as error:
             if attempt + 1 == ATTEMPTS or session.epoch != epoch:
@@ -154,11 +155,11 @@ async def _send(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp:
     """Send the statement in its turn."""
     async with Turn(session):
-        return await _send_now(session, sql, args, want, column, record_class)
+        return await _send_now(session, sql, args, want, column, shape)
 
 
 async def _send_now(
@@ -167,17 +168,17 @@ async def _send_now(
     args: tuple[Any, ...],
     want: int,
     column: int = 0,
-    record_class: type[Record] | None = None,
+    shape: Any = None,
 ) -> QueryOp:
     """Send the statement, described and prepared as need be, for who has the turn."""
     while True:
-        op = start_cached(session, sql, args, want, column, record_class)
+        op = start_cached(session, sql, args, want, column, shape)
         if op is not None:
             return op
         description = session.descriptions.get(sql)
         if description is None or description.parameter_oids:
             description = await _describe(session, sql)
-            op = start_cached(session, sql, args, want, column, record_class)
+            op = start_cached(session, sql, args, want, column, shape)
             if op is not None:
                 return op
             name = b""
@@ -189,7 +190,7 @@ async def _send_now(
         if description is not None:
             statement = Statement(session, sql, name, description)
             return start_parse_and_execute(
-                session, statement, args, want, column, record_class
+                session, statement, args, want, column, shape
             )
 
 
@@ -278,22 +279,29 @@ async def calls_sent(session: WireProtocol) -> None:
 
 
 async def statements_for(
-    session: Session, texts: Iterable[str]
+    session: Session, wanted: Iterable[tuple[str, Any]]
 ) -> dict[str, Statement | Exception]:
     """A statement for each text, for who has the turn: described in one flight.
 
     It is the cached one, or one that is to be parsed in the caller's own group, or the
-    error of its description. Use them before anything else is awaited: what is kept in
-    the cache may be closed then.
+    error of its description. If its columns do not fit the shape that is wanted, they
+    are those of today. Use the statements before anything else is awaited: what is kept
+    in the cache may be closed then.
+
+    Args:
+        session: to ask on.
+        wanted: texts, each with the shape of its rows.
     """
     found: dict[str, Statement | Exception] = {}
     asked: dict[str, PrepareOp] = {}
-    again: list[str] = []
-    for sql in texts:
-        if sql in found or sql in asked:
+    again: list[tuple[str, Any]] = []
+    for sql, shape in wanted:
+        if sql in asked:
             continue
-        statement = known_statement(session, sql)
-        if statement is not None:
+        statement = found.get(sql) or known_statement(session, sql)
+        if isinstance(statement, Exception):
+            continue
+        if statement is not None and fits(session, statement, shape):
             found[sql] = statement
             continue
         keep = _statements.is_admitted(session, sql) and not session.pooled
@@ -309,7 +317,7 @@ async def statements_for(
             error.query = sql
             is_removed = error.sqlstate in (_STATEMENT_EXISTS, _CANCELED)
             if is_removed and heal(session, sql, op, error):
-                again.append(sql)
+                again.append((sql, None))
             else:
                 found[sql] = error
     if asked:

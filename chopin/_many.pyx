@@ -191,7 +191,7 @@ cdef tuple row_of_arguments(row, Py_ssize_t element):
     return tuple(row)
 
 
-def start_many(Session session, Statement statement, bint want_rows, record_class):
+def start_many(Session session, Statement statement, bint want_rows, shape):
     """Begin an execute-many group; feed it, then `finish` or `give_up`."""
     cdef ManyOp op = ManyOp.__new__(ManyOp)
     session.check_open()
@@ -199,7 +199,7 @@ def start_many(Session session, Statement statement, bint want_rows, record_clas
         statement.plan(session)
     op.loop = session.loop
     op.statement = statement
-    op.plan = statement.plan_for(session, record_class)
+    op.plan = statement.plan_for(session, shape)
     op.rows = [] if want_rows else None
     op.program = b"~"
     op.step = PyBytes_AS_STRING(op.program)

@@ -4,7 +4,6 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from chopin._protocol import Op, Session, Statement
-from chopin._rows import Record
 
 ROWS: Final = 0
 ROW: Final = 1
@@ -33,7 +32,7 @@ class PrepareOp(Op):
 class PortalOp(QueryOp):
     """Some rows of a portal, and whether these were the last."""
 
-    def __await__(self) -> Generator[Any, None, tuple[list[Record], bool]]: ...
+    def __await__(self) -> Generator[Any, None, tuple[list[Any], bool]]: ...
 
 class SimpleOp(RowsOp):
     """A Query message: one or more statements as text."""
@@ -48,7 +47,7 @@ def start_query(
     want: int,
     column: int,
     timeout: float | None,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp | None: ...
 def start_cached(
     session: Session,
@@ -56,16 +55,17 @@ def start_cached(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp | None: ...
 def known_statement(session: Session, query: str) -> Statement | None: ...
+def fits(session: Session, statement: Statement, shape: Any) -> bool: ...
 def start_execute(
     session: Session,
     statement: Statement,
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp: ...
 def start_parse_and_execute(
     session: Session,
@@ -73,7 +73,7 @@ def start_parse_and_execute(
     args: tuple[Any, ...],
     want: int,
     column: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> QueryOp: ...
 def start_prepare(
     session: Session, sql: str, name: bytes, keep: bool, parse: bool = True
@@ -87,7 +87,7 @@ def start_portal(
     portal: bytes,
     args: tuple[Any, ...] | None,
     limit: int,
-    record_class: type[Record] | None,
+    shape: Any,
 ) -> PortalOp: ...
 def start_script(
     session: Session, query: str, timeout: float | None

@@ -31,6 +31,7 @@ from chopin._protocol cimport (
     Statement,
 )
 from chopin._rows cimport Column, Description, RowPlan, parse_description
+from chopin._shapes cimport ShapedPlan
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
     MSG_COPY_DATA,
@@ -51,6 +52,7 @@ from chopin._wire cimport (
 
 from chopin import _effects, _statements
 from chopin.exceptions import (
+    InterfaceError,
     InvalidCachedStatementError,
     OutdatedSchemaCacheError,
     ProtocolError,
@@ -77,7 +79,8 @@ cdef class RowsOp(Op):
     cdef int take_rows(self, ReadBuffer inp) except -1:
         """Decode the DataRows that lie ready; drop them when nobody wants them.
 
-        A row that cannot be decoded spoils the result and not the session.
+        A row that cannot be decoded spoils the result and not the session, whatever
+        the user's part in it raises: the task that waits for the rows gets that.
         """
         cdef const unsigned char *body = NULL
         cdef Py_ssize_t size
@@ -93,7 +96,7 @@ cdef class RowsOp(Op):
                     rows.append(plan.decode_row(body, size))
             except ProtocolError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 self.spoil(error)
         while inp.next_frame(MSG_DATA_ROW, &body) >= 0:
             self.n_rows += 1
@@ -102,6 +105,8 @@ cdef class RowsOp(Op):
     cdef int spoil(self, error) except -1:
         """Keep the error of a value; a type that was altered is asked for again."""
         self.bad = error
+        if isinstance(self.plan, ShapedPlan):
+            error.add_note(f"in row {self.n_rows} of what was fetched")
         if isinstance(error, OutdatedSchemaCacheError):
             self.session.codecs.outdated()
         return 0
@@ -137,7 +142,7 @@ cdef class QueryOp(RowsOp):
                     self.answer = self.plan.decode_row(body, size)
             except ProtocolError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 self.spoil(error)
         return self.take_rows(inp)
 
@@ -186,12 +191,15 @@ cdef class QueryOp(RowsOp):
             columns = PyBytes_FromStringAndSize(<const char *>data, size)
         if columns == statement.description.raw_columns:
             return 0
-        record_class = self.plan.record_class
+        shape = self.plan.shape
         statement.description = parse_description(self.raw_parameters, columns)
         statement.plan(self.session)
         _statements.describe(self.session, statement.sql, statement.description)
-        self.plan = statement.plan_for(self.session, record_class)
-        if self.plan.formats != formats:
+        try:
+            self.plan = statement.plan_for(self.session, shape)
+        except Exception as error:
+            self.bad = error  # the columns of today do not fit the shape
+        if statement.rows.formats != formats:
             self.bad = InvalidCachedStatementError(
                 "the columns of the statement have changed while it was sent; it has "
                 "been executed, but its rows came in formats that do not fit them"
@@ -245,7 +253,7 @@ cdef object not_begun():
 
 
 def start_query(
-    Session session, query, tuple args, int want, int column, timeout, record_class
+    Session session, query, tuple args, int want, int column, timeout, shape
 ):
     """Send a cached statement; None when it is not cached or cannot be sent now.
 
@@ -259,29 +267,48 @@ def start_query(
         return None
     if timeout is not None:
         timeout = check_timeout(timeout)
-    op = start_cached(session, query, args, want, column, record_class)
+    op = start_cached(session, query, args, want, column, shape)
     if timeout is not None and op is not None:
         session.set_deadline(<QueryOp>op, session.clock() + <double>timeout)
     return op
 
 
 def start_cached(
-    Session session, query, tuple args, int want, int column, record_class
+    Session session, query, tuple args, int want, int column, shape
 ):
     """`start_query` for who has the turn already."""
     cdef Statement statement
     cdef QueryOp op
     found = None if session.pooled else session.statements.get(query)
     if found is not None:
-        op = start_execute(session, <Statement>found, args, want, column, record_class)
+        if not fits(session, <Statement>found, shape):
+            return None
+        op = start_execute(session, <Statement>found, args, want, column, shape)
     else:
         statement = unnamed_statement(session, query)
-        if statement is None:
+        if statement is None or not fits(session, statement, shape):
             return None
         op = start_parse_and_execute(
-            session, statement, args, want, column, record_class
+            session, statement, args, want, column, shape
         )
     return op
+
+
+def fits(Session session, Statement statement, shape):
+    """Whether the columns of a statement of the cache fit the shape.
+
+    If not, what is known of it is forgotten: it may be out of date, and who asks the
+    server again knows for sure.
+    """
+    if shape is None:
+        return True
+    try:
+        statement.plan_for(session, shape)
+    except InterfaceError:
+        _statements.forget(session, statement.sql)
+        session.descriptions.pop(statement.sql, None)
+        return False
+    return True
 
 
 cdef Statement unnamed_statement(Session session, query):
@@ -340,18 +367,18 @@ cdef bint knows_types(Session session, Description description) except -1:
 
 
 def start_execute(
-    Session session, Statement statement, tuple args, int want, int column, record_class
+    Session session, Statement statement, tuple args, int want, int column, shape
 ):
     """Send Bind, Execute and Sync of a statement that is prepared."""
     cdef QueryOp op = QueryOp.__new__(QueryOp)
     op.program = b"2*"
-    write_execution(session, statement, op, args, want, column, record_class, False)
+    write_execution(session, statement, op, args, want, column, shape, False)
     statement.used = True
     return op
 
 
 def start_parse_and_execute(
-    Session session, Statement statement, tuple args, int want, int column, record_class
+    Session session, Statement statement, tuple args, int want, int column, shape
 ):
     """Send Parse, Describe, Bind, Execute and Sync: one flight for an unprepared one.
 
@@ -361,7 +388,7 @@ def start_parse_and_execute(
     cdef QueryOp op = QueryOp.__new__(QueryOp)
     op.program = b"PtT2*"
     op.parses = bool(statement.name)
-    write_execution(session, statement, op, args, want, column, record_class, True)
+    write_execution(session, statement, op, args, want, column, shape, True)
     if op.parses:
         session.in_first_flight.add(statement.sql)
     return op
@@ -369,7 +396,7 @@ def start_parse_and_execute(
 
 cdef int write_execution(
     Session session, Statement statement, QueryOp op, tuple args, int want, int column,
-    object record_class, bint parse,
+    object shape, bint parse,
 ) except -1:
     cdef WriteBuffer out = session.out
     cdef Py_ssize_t mark = out.length
@@ -380,7 +407,7 @@ cdef int write_execution(
         statement.plan(session)
     op.loop = session.loop
     op.statement = statement
-    op.plan = statement.plan_for(session, record_class)
+    op.plan = statement.plan_for(session, shape)
     op.want = want
     op.column = column
     if want == WANT_ROWS:
@@ -582,7 +609,7 @@ def start_bind(Session session, Statement statement, bytes portal, tuple args):
 
 def start_portal(
     Session session, Statement statement, bytes portal, args, Py_ssize_t limit,
-    record_class,
+    shape,
 ):
     """Send Execute of a portal for `limit` rows (0: all), its Bind first.
 
@@ -595,7 +622,7 @@ def start_portal(
     cdef bytes program
     check_bindable(session, statement, args)
     op.statement = statement
-    op.plan = statement.plan_for(session, record_class)
+    op.plan = statement.plan_for(session, shape)
     op.want = WANT_PORTION
     op.rows = []
     try:

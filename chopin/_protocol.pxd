@@ -80,10 +80,10 @@ cdef class Statement:
     cdef uint64_t codec_version
     cdef bytes bind_head                 # Bind up to its parameter values
     cdef bytes bind_tail                 # Bind behind them
-    cdef dict other_plans                # record_class -> RowPlan
+    cdef dict other_plans                # shape -> RowPlan; see _shapes
 
     cdef int plan(self, Session session) except -1
-    cdef RowPlan plan_for(self, Session session, object record_class)
+    cdef RowPlan plan_for(self, Session session, object shape)
 
 
 cdef class Session:

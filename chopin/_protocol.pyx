@@ -40,6 +40,7 @@ from chopin._codecs cimport CodecMap
 from chopin._gate cimport Gate
 from chopin._messages cimport decode_string, parse_fields
 from chopin._rows cimport Description, ParamPlan, RowPlan
+from chopin._shapes cimport plan_in_shape
 from chopin._waiter cimport WAITING, Waiter
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
@@ -233,17 +234,13 @@ cdef class Statement:
         self.other_plans = None
         return 0
 
-    cdef RowPlan plan_for(self, Session session, object record_class):
-        cdef RowPlan plan
-        if record_class is None or record_class is session.record_class:
+    cdef RowPlan plan_for(self, Session session, object shape):
+        """The plan of rows in a shape; None: the session's record class."""
+        if shape is None or shape is session.record_class:
             return self.rows
         if self.other_plans is None:
             self.other_plans = {}
-        plan = self.other_plans.get(record_class)
-        if plan is None:
-            plan = RowPlan(self.description, session.codecs, record_class)
-            self.other_plans[record_class] = plan
-        return plan
+        return plan_in_shape(self.other_plans, self.description, self.rows, shape)
 
 
 cdef class Session:

@@ -9,9 +9,11 @@ cdef extern from "_record.h":
 cdef extern from *:
     """
     #define SET_RECORD_ITEM(record, i, value) (RECORD_ITEM(record, i) = (value))
+    #define RECORD_ITEMS(record) (&RECORD_ITEM(record, 0))
     """
     # Takes over the reference to `value`.
     void SET_RECORD_ITEM(object record, Py_ssize_t i, PyObject *value)
+    PyObject **RECORD_ITEMS(object record)
 
 cdef object Record
 

@@ -20,11 +20,12 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int32_t, uint32_t
+from libc.string cimport memcpy
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec
 from chopin._codecs cimport CodecMap
-from chopin._records cimport SET_RECORD_ITEM, new_names, new_record, record_track
+from chopin._records cimport RECORD_ITEMS, new_names, new_record, record_track
 from chopin._wire cimport (
     FORMAT_BINARY,
     Cursor,
@@ -45,10 +46,8 @@ cdef extern from *:
     """
     /* Hand on the exception that a C call has set: Cython sees NULL and propagates. */
     static inline PyObject *chopin_propagate(void) { return NULL; }
-    static inline PyObject *chopin_none(void) { return Py_NewRef(Py_None); }
     """
     object propagate "chopin_propagate"()
-    PyObject *new_none "chopin_none"()
 
 cdef int MAX_PARAMETERS = 65535  # Bind counts them in 16 bits
 cdef str NO_PARAMETERS = (
@@ -155,12 +154,15 @@ cdef bytes format_section(tuple codecs):
 
 
 cdef class RowPlan:
-    """How DataRow messages of one statement become rows of one class."""
+    """How DataRow messages of one statement become rows of one class.
+
+    Rows that are no records are made by its subclasses: see _shapes.
+    """
 
     def __init__(self, Description description, CodecMap codecs, record_class=Record):
         cdef Py_ssize_t i
         cdef Codec codec
-        self.record_class = record_class
+        self.shape = record_class
         self.keys = tuple([(<Column>column).name for column in description.columns])
         self.names = new_names(self.keys)
         self.codecs = tuple(
@@ -184,42 +186,23 @@ cdef class RowPlan:
     def __dealloc__(self):
         PyMem_Free(self.fields)
 
-    cdef object decode_row(self, const unsigned char *data, Py_ssize_t size):
-        """One row from the body of a DataRow.
+    cdef int take_columns(self, RowPlan other) except -1:
+        """Take over how another plan of the statement decodes its columns."""
+        self.fields = <Field *>PyMem_Malloc(max(other.size, 1) * sizeof(Field))
+        if self.fields is NULL:
+            raise MemoryError
+        memcpy(self.fields, other.fields, other.size * sizeof(Field))
+        self.codecs = other.codecs
+        self.formats = other.formats
+        self.names = other.names
+        self.keys = other.keys
+        self.size = other.size
+        return 0
 
-        Layout: int16 count of fields; per field int32 length, -1 for NULL, and as many
-        bytes. Raises ProtocolError when that does not agree with the description or
-        with the message, whatever a decoder raises otherwise.
-        Source: PostgreSQL documentation, "Message Formats", DataRow.
-        """
-        cdef const unsigned char *end = data + size
-        cdef Field *field = self.fields
-        cdef PyObject *value
-        cdef int32_t length
-        cdef int i
-        if size < 2 or get_uint16(data) != self.size:
-            raise self.wrong_count(data, size)
-        data += 2
-        record = new_record(<PyTypeObject *>self.record_class, self.names, self.size)
-        for i in range(self.size):
-            if end - data < 4:
-                raise field_outside(i)
-            length = get_int32(data)
-            data += 4
-            if length < 0:
-                if length != -1:
-                    raise field_outside(i)
-                SET_RECORD_ITEM(record, i, new_none())
-                continue
-            if length > end - data:
-                raise field_outside(i)
-            value = field[i].decode(field[i].codec, data, length)
-            if value is NULL:
-                return self._explain(i)
-            SET_RECORD_ITEM(record, i, value)
-            data += length
-        if data != end:
-            raise ProtocolError("DataRow has bytes after its last field")
+    cdef object decode_row(self, const unsigned char *data, Py_ssize_t size):
+        """One row from the body of a DataRow, as of `decode_fields`."""
+        record = new_record(<PyTypeObject *>self.shape, self.names, self.size)
+        decode_fields(self, data, size, RECORD_ITEMS(record), NULL)
         if self.tracked:
             record_track(record)
         return record
@@ -255,7 +238,7 @@ cdef class RowPlan:
                 Py_DECREF(result)  # the decoder's own reference
             data += length
         if data != end:
-            raise ProtocolError("DataRow has bytes after its last field")
+            raise bytes_left()
         return result
 
     cdef object _explain(self, int column):
@@ -278,6 +261,10 @@ cdef object field_outside(int column):
     return ProtocolError(
         f"field {column + 1} of DataRow does not lie within its message"
     )
+
+
+cdef object bytes_left():
+    return ProtocolError("DataRow has bytes after its last field")
 
 
 # -- parameters ----------------------------------------------------------------------

@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from chopin._batch import GroupOp, Result, ScriptOp, start_group, start_results
 from chopin._execute import ATTEMPTS, Turn, heal_group, statements_for
 from chopin._ops import RESULT
-from chopin._rows import Record, check_record_class
+from chopin._shapes import row_shape
 from chopin.exceptions import PostgresError
 
 if TYPE_CHECKING:
+    from chopin._fitting import Shape
     from chopin._protocol import Session
+    from chopin._rows import Record
     from chopin.aio import WireProtocol
     from chopin.connection import Connection
 
@@ -57,6 +59,7 @@ class Batched:
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
+        into: Shape[Any] | None = None,
     ) -> list[Result]:
         """Run different statements in one flight: all of them or none.
 
@@ -69,6 +72,7 @@ class Batched:
             statements: each a text, or a sequence of a text and its arguments.
             timeout: seconds for everything, the connection's `command_timeout` if None.
             record_class: of the rows.
+            into: what a row becomes instead, as of `Connection.fetch`.
 
         Returns:
             A `Result` for each statement: the list of its rows, with `status` and
@@ -88,8 +92,7 @@ class Batched:
             (1, 1)
         """
         requests = requests_of(statements)
-        if record_class is not None:
-            check_record_class(record_class)
+        shape = row_shape(record_class, into)
         session = self._session
         session.ensure_open()
         if not requests:
@@ -98,7 +101,7 @@ class Batched:
 
         async def send() -> GroupOp:
             async with Turn(session):
-                return await _send_batch(session, requests, record_class)
+                return await _send_batch(session, requests, shape)
 
         args = [each for _, each in requests]
         async with self._limited(";\n".join(texts), args, timeout):
@@ -118,6 +121,7 @@ class Batched:
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
+        into: Shape[Any] | None = None,
     ) -> list[Result]:
         """Run a text with several statements and return all their results.
 
@@ -133,6 +137,7 @@ class Batched:
             sql: statements, separated by semicolons.
             timeout: as for `batch`.
             record_class: of the rows.
+            into: what a row becomes instead, as of `Connection.fetch`.
 
         Returns:
             A `Result` for each statement.
@@ -149,13 +154,12 @@ class Batched:
 
         Source: PostgreSQL documentation, "Multiple Statements in a Simple Query".
         """
-        if record_class is not None:
-            check_record_class(record_class)
+        shape = row_shape(record_class, into)
         session = self._session
 
         async def send() -> ScriptOp:
             async with Turn(session):
-                return start_results(session, sql, record_class)
+                return start_results(session, sql, shape)
 
         async with self._limited(sql, (), timeout):
             try:
@@ -184,6 +188,7 @@ class PoolBatched:
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
+        into: Shape[Any] | None = None,
     ) -> list[Result]:
         """Run different statements in one flight, all or none; see `Connection.batch`.
 
@@ -191,12 +196,15 @@ class PoolBatched:
             statements: each a text, or a sequence of a text and its arguments.
             timeout: seconds for everything, waiting for a connection included.
             record_class: of the rows.
+            into: what a row becomes instead, as of `Connection.fetch`.
 
         Example:
             >>> await pool.batch([("DELETE FROM t WHERE a = $1", 7), "SELECT 1"])
         """
         async with self._within(timeout) as connection:
-            return await connection.batch(statements, record_class=record_class)
+            return await connection.batch(
+                statements, record_class=record_class, into=into
+            )
 
     async def script(
         self,
@@ -204,6 +212,7 @@ class PoolBatched:
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
+        into: Shape[Any] | None = None,
     ) -> list[Result]:
         """Run a text with several statements; see `Connection.script`.
 
@@ -211,12 +220,13 @@ class PoolBatched:
             sql: statements, separated by semicolons.
             timeout: seconds for everything, waiting for a connection included.
             record_class: of the rows.
+            into: what a row becomes instead, as of `Connection.fetch`.
 
         Example:
             >>> await pool.script("SELECT 1; SELECT 2")
         """
         async with self._within(timeout) as connection:
-            return await connection.script(sql, record_class=record_class)
+            return await connection.script(sql, record_class=record_class, into=into)
 
 
 # -- requests ------------------------------------------------------------------------
@@ -254,17 +264,17 @@ def _request(index: int, statement: BatchStatement) -> _Request:
 
 
 async def _send_batch(
-    session: Session, requests: list[_Request], record_class: type[Record] | None
+    session: Session, requests: list[_Request], shape: Any
 ) -> GroupOp:
     """Describe what is not known yet, in one flight, and send the group."""
-    found = await statements_for(session, [sql for sql, _ in requests])
+    found = await statements_for(session, [(sql, shape) for sql, _ in requests])
     group = []
     for index, (sql, args) in enumerate(requests):
         statement = found[sql]
         if isinstance(statement, Exception):
             statement.batch_index = index  # type: ignore[attr-defined]
             raise statement
-        group.append((statement, args, RESULT, 0, record_class))
+        group.append((statement, args, RESULT, 0, shape))
     return start_group(session, group, 0.0)
 
 

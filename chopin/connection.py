@@ -19,7 +19,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Literal, NoReturn, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack
 
 from chopin import _statements, introspect
 from chopin._execute import (
@@ -50,6 +50,7 @@ from chopin._ops import (
 )
 from chopin._rows import Record, check_record_class
 from chopin._settings import ConnectionSettings, parse_server_version
+from chopin._shapes import row_shape
 from chopin.aio import WireProtocol
 from chopin.batching import Batched
 from chopin.config import ConnectOptions, parse_config
@@ -62,6 +63,9 @@ from chopin.pipeline import Pipelined
 from chopin.prepared_stmt import PreparedStatement
 from chopin.transaction import Isolation, Transaction
 from chopin.types import ServerVersion
+
+if TYPE_CHECKING:
+    from chopin._fitting import Row, Shape
 
 
 class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
@@ -121,7 +125,8 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> list[Record]:
+        into: Shape[Row] | None = None,
+    ) -> list[Row]:
         """Run a query and return its rows.
 
         Args:
@@ -129,6 +134,10 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
             args: their values.
             timeout: seconds for everything, the connection's `command_timeout` if None.
             record_class: a subclass of `Record` for these rows.
+            into: what a row becomes instead: `tuple`, `dict`, a dataclass, a NamedTuple
+                or TypedDict, a class of attrs, msgspec or pydantic, whose fields are
+                found by the names of the columns; any other class or function is called
+                with the values.
 
         Returns:
             The rows as a list, empty when there are none.
@@ -137,23 +146,28 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
             PostgresError: what the server says, in the class of its SQLSTATE.
             DataError: an argument does not fit its parameter; nothing was sent.
             TimeoutError: it took longer; the server was asked to stop.
+            InterfaceError: the columns do not fit `into`.
 
         Example:
             >>> rows = await conn.fetch("SELECT id FROM users WHERE age > $1", 30)
+            >>> users = await conn.fetch("SELECT id, name FROM users", into=User)
 
         Source: PostgreSQL documentation, "Extended Query".
         """
         if timeout is None:
             timeout = self._command_timeout
-        if self._observers.query or record_class is not None:
-            return await self._run(ROWS, 0, query, args, timeout, record_class)
-        op = start_query(self._session, query, args, ROWS, 0, timeout, None)
+        shape = None
+        if record_class is not None or into is not None:
+            shape = row_shape(record_class, into)
+        if self._observers.query:
+            return await self._run(ROWS, 0, query, args, timeout, shape)
+        op = start_query(self._session, query, args, ROWS, 0, timeout, shape)
         if op is None:
-            return await self._run(ROWS, 0, query, args, timeout, None)
+            return await self._run(ROWS, 0, query, args, timeout, shape)
         try:
             return await op
         except PostgresError as error:
-            return await self._retry(error, op, ROWS, 0, query, args, timeout)
+            return await self._retry(error, op, ROWS, 0, query, args, timeout, shape)
 
     async def fetchrow(
         self,
@@ -161,7 +175,8 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> Record | None:
+        into: Shape[Row] | None = None,
+    ) -> Row | None:
         """Run a query and return its first row, or None when there is none.
 
         Arguments and errors are those of `fetch`. The server may stop after the first
@@ -172,15 +187,18 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         """
         if timeout is None:
             timeout = self._command_timeout
-        if self._observers.query or record_class is not None:
-            return await self._run(ROW, 0, query, args, timeout, record_class)
-        op = start_query(self._session, query, args, ROW, 0, timeout, None)
+        shape = None
+        if record_class is not None or into is not None:
+            shape = row_shape(record_class, into)
+        if self._observers.query:
+            return await self._run(ROW, 0, query, args, timeout, shape)
+        op = start_query(self._session, query, args, ROW, 0, timeout, shape)
         if op is None:
-            return await self._run(ROW, 0, query, args, timeout, None)
+            return await self._run(ROW, 0, query, args, timeout, shape)
         try:
             return await op
         except PostgresError as error:
-            return await self._retry(error, op, ROW, 0, query, args, timeout)
+            return await self._retry(error, op, ROW, 0, query, args, timeout, shape)
 
     async def fetchval(
         self,
@@ -219,7 +237,9 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         try:
             return await op
         except PostgresError as error:
-            return await self._retry(error, op, VALUE, column, query, args, timeout)
+            return await self._retry(
+                error, op, VALUE, column, query, args, timeout, None
+            )
 
     async def execute(
         self, query: str, *args: Any, timeout: float | None = None
@@ -255,7 +275,7 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         try:
             return await op
         except PostgresError as error:
-            return await self._retry(error, op, STATUS, 0, query, args, timeout)
+            return await self._retry(error, op, STATUS, 0, query, args, timeout, None)
 
     async def _run(
         self,
@@ -264,17 +284,13 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         query: str,
         args: tuple[Any, ...],
         timeout: float | None,
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> Any:
         """The long way of `fetch` and its kin."""
-        if record_class is not None:
-            check_record_class(record_class)
         async with self._limited(query, args, timeout):
             if want == STATUS and not args:
                 return await self._simple(query)
-            return await run_query(
-                self._session, query, args, want, column, record_class
-            )
+            return await run_query(self._session, query, args, want, column, shape)
 
     async def _retry(
         self,
@@ -285,6 +301,7 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         query: str,
         args: tuple[Any, ...],
         timeout: float | None,
+        shape: Any,
     ) -> Any:
         """Run a query again whose error can be healed; raise the others."""
         error.query = query
@@ -293,7 +310,7 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
                 raise error
             finally:
                 del error  # its traceback holds this frame
-        return await self._run(want, column, query, args, timeout, None)
+        return await self._run(want, column, query, args, timeout, shape)
 
     async def _simple(self, query: str) -> str:
         """Send SQL as text, in its turn."""
@@ -361,7 +378,8 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         name: str | None = None,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> PreparedStatement:
+        into: Shape[Row] | None = None,
+    ) -> PreparedStatement[Row]:
         """Prepare a statement that the caller holds.
 
         The methods of the connection prepare and cache by themselves; this is for what
@@ -373,19 +391,19 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
                 which lasts until something else is parsed.
             timeout: seconds.
             record_class: of its rows.
+            into: what its rows become, as for `fetch`.
 
         Example:
             >>> statement = await conn.prepare("SELECT $1::int + 1")
             >>> await statement.fetchval(41)
             42
         """
-        if record_class is not None:
-            check_record_class(record_class)
+        shape = row_shape(record_class, into)
         wire_name = _statements.unique_name() if name is None else name.encode("utf-8")
         async with self._limited(query, (), timeout):
             statement = await prepare(self._session, query, wire_name)
         types = introspect.describe_types(self._session.codecs, statement.description)
-        return PreparedStatement(self, statement, types, record_class)
+        return PreparedStatement(self, statement, types, shape)
 
     def cursor(
         self,
@@ -394,7 +412,8 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         prefetch: int | None = None,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> CursorFactory:
+        into: Shape[Row] | None = None,
+    ) -> CursorFactory[Row]:
         """Return a cursor, to iterate over (`async for`) or to await.
 
         Args:
@@ -403,6 +422,7 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
             prefetch: rows fetched at a time while iterating (50).
             timeout: seconds for each fetch.
             record_class: of its rows.
+            into: what its rows become, as for `fetch`.
 
         Example:
             >>> async with conn.transaction():
@@ -410,9 +430,8 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
             ...         print(row)
         """
         self._session.ensure_open()
-        if record_class is not None:
-            check_record_class(record_class)
-        return CursorFactory(self, query, None, args, prefetch, timeout, record_class)
+        shape = row_shape(record_class, into)
+        return CursorFactory(self, query, None, args, prefetch, timeout, shape)
 
     def transaction(
         self,

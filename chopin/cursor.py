@@ -18,10 +18,11 @@ from __future__ import annotations
 import collections
 import itertools
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from chopin import _statements
 from chopin._execute import Turn, prepare
+from chopin._fitting import Row
 from chopin._ops import start_bind, start_portal
 from chopin._released import check_held
 from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
@@ -29,7 +30,6 @@ from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
 if TYPE_CHECKING:
     from chopin._ops import PortalOp
     from chopin._protocol import Statement
-    from chopin._rows import Record
     from chopin.connection import Connection
 
 PREFETCH = 50
@@ -37,7 +37,7 @@ PREFETCH = 50
 _numbers = itertools.count(1)
 
 
-class CursorFactory:
+class CursorFactory(Generic[Row]):
     """What `cursor()` returns: iterate over it, or await it for a `Cursor`."""
 
     __slots__ = (
@@ -45,7 +45,7 @@ class CursorFactory:
         "_connection",
         "_prefetch",
         "_query",
-        "_record_class",
+        "_shape",
         "_statement",
         "_timeout",
     )
@@ -58,7 +58,7 @@ class CursorFactory:
         args: tuple[Any, ...],
         prefetch: int | None,
         timeout: float | None,
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> None:
         if prefetch is not None and prefetch <= 0:
             raise InterfaceError("prefetch argument must be greater than zero")
@@ -68,35 +68,35 @@ class CursorFactory:
         self._args = args
         self._prefetch = prefetch
         self._timeout = timeout
-        self._record_class = record_class
+        self._shape = shape
 
-    def __aiter__(self) -> CursorIterator:
+    def __aiter__(self) -> CursorIterator[Row]:
         return CursorIterator(
             self._connection,
             self._query,
             self._statement,
             self._args,
-            self._record_class,
+            self._shape,
             PREFETCH if self._prefetch is None else self._prefetch,
             self._timeout,
         )
 
-    def __await__(self) -> Generator[Any, None, Cursor]:
+    def __await__(self) -> Generator[Any, None, Cursor[Row]]:
         if self._prefetch is not None:
             raise InterfaceError(
                 "prefetch argument can only be specified for iterable cursor"
             )
-        cursor = Cursor(
+        cursor: Cursor[Row] = Cursor(
             self._connection,
             self._query,
             self._statement,
             self._args,
-            self._record_class,
+            self._shape,
         )
         return cursor._bind(self._timeout).__await__()
 
 
-class BaseCursor:
+class BaseCursor(Generic[Row]):
     """A portal on its way: bound by its first rows, closed by its transaction."""
 
     __slots__ = (
@@ -105,7 +105,7 @@ class BaseCursor:
         "_exhausted",
         "_portal",
         "_query",
-        "_record_class",
+        "_shape",
         "_statement",
     )
 
@@ -115,13 +115,13 @@ class BaseCursor:
         query: str,
         statement: Statement | None,
         args: tuple[Any, ...],
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> None:
         self._connection = connection
         self._query = query
         self._statement = statement
         self._args: tuple[Any, ...] | None = args
-        self._record_class = record_class
+        self._shape = shape
         self._portal = b""
         self._exhausted = False
 
@@ -157,10 +157,10 @@ class BaseCursor:
             self._portal,
             args,
             limit,
-            self._record_class,
+            self._shape,
         )
 
-    async def _rows(self, limit: int, timeout: float | None) -> list[Record]:
+    async def _rows(self, limit: int, timeout: float | None) -> list[Row]:
         """The next rows: at most `limit`, 0 for all."""
         self._check_transaction()
         async with self._connection._limited(self._query, self._args or (), timeout):
@@ -172,7 +172,7 @@ class BaseCursor:
         return rows
 
 
-class CursorIterator(BaseCursor):
+class CursorIterator(BaseCursor[Row]):
     """Rows one by one, fetched in portions; made by `async for`."""
 
     __slots__ = ("_ahead", "_buffer", "_portions", "_prefetch", "_timeout")
@@ -183,21 +183,21 @@ class CursorIterator(BaseCursor):
         query: str,
         statement: Statement | None,
         args: tuple[Any, ...],
-        record_class: type[Record] | None,
+        shape: Any,
         prefetch: int,
         timeout: float | None,
     ) -> None:
-        super().__init__(connection, query, statement, args, record_class)
-        self._buffer: collections.deque[Record] = collections.deque()
+        super().__init__(connection, query, statement, args, shape)
+        self._buffer: collections.deque[Row] = collections.deque()
         self._prefetch = prefetch
         self._timeout = timeout
         self._portions = 0
         self._ahead: PortalOp | None = None
 
-    def __aiter__(self) -> CursorIterator:
+    def __aiter__(self) -> CursorIterator[Row]:
         return self
 
-    async def __anext__(self) -> Record:
+    async def __anext__(self) -> Row:
         check_held(self._connection, "CursorIterator.__anext__")
         if not self._buffer and not self._exhausted:
             await self._fill()
@@ -224,7 +224,7 @@ class CursorIterator(BaseCursor):
             self._ahead = self._start(self._prefetch)
 
 
-class Cursor(BaseCursor):
+class Cursor(BaseCursor[Row]):
     """A cursor to fetch from by hand; made by awaiting `cursor()`.
 
     Example:
@@ -236,7 +236,7 @@ class Cursor(BaseCursor):
 
     __slots__ = ()
 
-    async def _bind(self, timeout: float | None) -> Cursor:
+    async def _bind(self, timeout: float | None) -> Cursor[Row]:
         """Bind the portal, so that errors of the query come now."""
         async with self._connection._limited(self._query, self._args or (), timeout):
             statement = await self._prepare()
@@ -248,7 +248,7 @@ class Cursor(BaseCursor):
             await op
         return self
 
-    async def fetch(self, n: int, *, timeout: float | None = None) -> list[Record]:
+    async def fetch(self, n: int, *, timeout: float | None = None) -> list[Row]:
         """Return the next `n` rows, fewer at the end.
 
         Args:
@@ -262,7 +262,7 @@ class Cursor(BaseCursor):
             return []
         return await self._rows(n, timeout)
 
-    async def fetchrow(self, *, timeout: float | None = None) -> Record | None:
+    async def fetchrow(self, *, timeout: float | None = None) -> Row | None:
         """Return the next row, or None at the end."""
         check_held(self._connection, "Cursor.fetchrow")
         rows = await self.fetch(1, timeout=timeout)

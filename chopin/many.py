@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 from chopin._execute import Turn, heal, statements_for
 from chopin._many import ManyOp, start_many
 from chopin._protocol import Statement
-from chopin._rows import Record, check_record_class
+from chopin._shapes import row_shape
 from chopin.exceptions import PostgresError
 
 if TYPE_CHECKING:
+    from chopin._fitting import Row, Shape
     from chopin._protocol import Session
+    from chopin._rows import Record
     from chopin.aio import WireProtocol
 
 #: Rows of arguments: sequences, in an iterable of either kind and of any length.
@@ -79,22 +81,19 @@ class ManyTimes:
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> list[Record]:
+        into: Shape[Row] | None = None,
+    ) -> list[Row]:
         """Run a query once for each sequence of arguments and return all their rows.
 
-        Arguments and errors are those of `executemany`.
+        Arguments and errors are those of `executemany`; `record_class` and `into` those
+        of `fetch`.
 
         Example:
             >>> rows = await conn.fetchmany(
             ...     "INSERT INTO t VALUES ($1) RETURNING id", [(1,), (2,)])
         """
-        rows = await self._many(
-            command=query,
-            args=args,
-            timeout=timeout,
-            want_rows=True,
-            record_class=record_class,
-        )
+        shape = row_shape(record_class, into)
+        rows = await self._many(query, args, timeout, True, shape)
         assert rows is not None
         return rows
 
@@ -104,19 +103,15 @@ class ManyTimes:
         args: Rows,
         timeout: float | None,
         want_rows: bool,
-        record_class: type[Record] | None,
+        shape: Any,
         statement: Statement | None = None,
-    ) -> list[Record] | None:
+    ) -> list[Any] | None:
         """Execute-many, with a statement of the user's or the cached one."""
-        if record_class is not None:
-            check_record_class(record_class)
         async with self._limited(command, args, timeout):
             while True:
-                op = await self._send_many(
-                    command, args, want_rows, record_class, statement
-                )
+                op = await self._send_many(command, args, want_rows, shape, statement)
                 try:
-                    rows: list[Record] | None = await op
+                    rows: list[Any] | None = await op
                 except PostgresError as error:
                     # an iterator is used up; a sequence can be sent again
                     if (
@@ -138,14 +133,14 @@ class ManyTimes:
         command: str,
         args: Rows,
         want_rows: bool,
-        record_class: type[Record] | None,
+        shape: Any,
         held: Statement | None,
     ) -> ManyOp:
         """Write all of an execute-many group, in its turn."""
         session = self._session
         async with Turn(session):
-            statement = held or await self._statement_for(command)
-            op = start_many(session, statement, want_rows, record_class)
+            statement = held or await self._statement_for(command, shape)
+            op = start_many(session, statement, want_rows, shape)
             try:
                 await _feed(op, args, session)
                 op.finish()
@@ -154,9 +149,9 @@ class ManyTimes:
                 raise
         return op
 
-    async def _statement_for(self, command: str) -> Statement:
+    async def _statement_for(self, command: str, shape: Any) -> Statement:
         """The cached statement, or an unnamed one that the group parses."""
-        found = (await statements_for(self._session, [command]))[command]
+        found = (await statements_for(self._session, [(command, shape)]))[command]
         if isinstance(found, Exception):
             raise found
         if found.cached:

@@ -45,15 +45,18 @@ from chopin._ops import (
     VALUE,
     QueryOp,
     check_timeout,
+    fits,
     known_statement,
     start_query,
 )
 from chopin._outcomes import dropped
-from chopin._rows import Record, check_record_class
+from chopin._shapes import row_shape
 from chopin.exceptions import InterfaceError, PipelineAbortedError, PostgresError
 
 if TYPE_CHECKING:
+    from chopin._fitting import Row, Shape
     from chopin._protocol import Statement
+    from chopin._rows import Record
     from chopin.aio import WireProtocol
     from chopin.connection import Connection
 
@@ -95,7 +98,7 @@ class Reply(Generic[T]):
         "_waiters",
         "args",
         "query",
-        "record_class",
+        "shape",
         "want",
     )
 
@@ -106,14 +109,14 @@ class Reply(Generic[T]):
         args: tuple[Any, ...],
         want: int,
         column: int | str,
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> None:
         self._pipeline = pipeline
         self.query = query
         self.args = args
         self.want = want
         self._column = column
-        self.record_class = record_class
+        self.shape = shape
         self._is_done = False
         self._answer: Any = None
         self._error: BaseException | None = None
@@ -295,22 +298,31 @@ class Pipeline:
     # -- what is queued ----------------------------------------------------------------
 
     def fetch(
-        self, query: str, *args: Any, record_class: type[Record] | None = None
-    ) -> Reply[list[Record]]:
+        self,
+        query: str,
+        *args: Any,
+        record_class: type[Record] | None = None,
+        into: Shape[Row] | None = None,
+    ) -> Reply[list[Row]]:
         """Queue a query; its reply is the list of rows, as of `Connection.fetch`.
 
         Args:
             query: one SQL statement.
             args: its arguments.
             record_class: of the rows.
+            into: what a row becomes instead.
         """
-        return self._add(query, args, ROWS, 0, record_class)
+        return self._add(query, args, ROWS, 0, row_shape(record_class, into))
 
     def fetchrow(
-        self, query: str, *args: Any, record_class: type[Record] | None = None
-    ) -> Reply[Record | None]:
+        self,
+        query: str,
+        *args: Any,
+        record_class: type[Record] | None = None,
+        into: Shape[Row] | None = None,
+    ) -> Reply[Row | None]:
         """Queue a query; its reply is the first row or None."""
-        return self._add(query, args, ROW, 0, record_class)
+        return self._add(query, args, ROW, 0, row_shape(record_class, into))
 
     def fetchval(self, query: str, *args: Any, column: int | str = 0) -> Reply[Any]:
         """Queue a query; its reply is a value of the first row or None."""
@@ -350,7 +362,7 @@ class Pipeline:
         args: tuple[Any, ...],
         want: int,
         column: int | str,
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> Reply[Any]:
         if not self._is_open:
             raise InterfaceError(
@@ -361,10 +373,8 @@ class Pipeline:
             raise TypeError(
                 f"query is expected to be a str, got {type(query).__name__}"
             )
-        if record_class is not None:
-            check_record_class(record_class)
         self._connection._session.ensure_open()
-        reply: Reply[Any] = Reply(self, query, args, want, column, record_class)
+        reply: Reply[Any] = Reply(self, query, args, want, column, shape)
         if self._is_grouped:
             self._group.append(reply)
             self._session.open_groups[self] = self.sync
@@ -393,10 +403,14 @@ class Pipeline:
         """Send a unit if none of its statements has to be described."""
         if len(unit.replies) == 1:
             return self._send_one(unit)
-        found = {sql: known_statement(self._session, sql) for sql in unit.texts}
-        if None in found.values():
-            return False
-        self._send(unit, cast("dict[str, Statement | Exception]", found))
+        session = self._session
+        found: dict[str, Statement | Exception] = {}
+        for reply in unit.replies:
+            statement = known_statement(session, reply.query)
+            if statement is None or not fits(session, statement, reply.shape):
+                return False
+            found[reply.query] = statement
+        self._send(unit, found)
         return True
 
     def _send_one(self, unit: _Unit) -> bool:
@@ -410,7 +424,7 @@ class Pipeline:
                 reply.want,
                 reply.request_column,
                 self._timeout,
-                reply.record_class,
+                reply.shape,
             )
         except Exception as error:
             self._fail(unit, error, None)
@@ -467,7 +481,8 @@ class Pipeline:
         session = self._session
         queue = self._queue
         found = await statements_for(
-            session, [sql for unit in queue for sql in unit.texts]
+            session,
+            [(reply.query, reply.shape) for unit in queue for reply in unit.replies],
         )
         is_first = True
         while queue and all(sql in found for sql in queue[0].texts):
@@ -493,7 +508,7 @@ class Pipeline:
                     reply.args,
                     reply.want,
                     reply.request_column,
-                    reply.record_class,
+                    reply.shape,
                 )
             )
         deadline = 0.0

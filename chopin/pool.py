@@ -42,6 +42,7 @@ from chopin._pooloperations import Operated
 from chopin._poolpart import PoolPart
 from chopin._poolsettings import PoolOptions, PoolSettings
 from chopin._rows import Record
+from chopin._shapes import row_shape
 from chopin._slots import Counts, Read
 from chopin.batching import PoolBatched
 from chopin.connection import Connection
@@ -57,12 +58,21 @@ from chopin.pipeline import PoolPipelined
 from chopin.retry import Retry
 
 if TYPE_CHECKING:
+    from chopin._fitting import Row, Shape
     from chopin.transaction import Isolation
 
 T = TypeVar("T")
 
 # A text that may hold several statements shares its connection with nobody.
 _SCRIPT = Read(False)
+
+
+def _named(shape: Any) -> dict[str, Any]:
+    """The argument that a shape was given as; a user's method may not know `into`."""
+    if shape is None:
+        return {}
+    is_record = isinstance(shape, type) and issubclass(shape, Record)
+    return {"record_class" if is_record else "into": shape}
 
 
 class _State(enum.Enum):
@@ -224,7 +234,8 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> Coroutine[Any, Any, list[Record]]:
+        into: Shape[Row] | None = None,
+    ) -> Coroutine[Any, Any, list[Row]]:
         """Run a query on some connection and return its rows; see `Connection.fetch`.
 
         A plain read that is known to be fast may share a connection with others when
@@ -235,6 +246,7 @@ class Pool(Operated, PoolBatched, PoolPipelined):
             args: its arguments.
             timeout: seconds for everything, waiting for a connection included.
             record_class: of the rows.
+            into: what the rows become, as for `Connection.fetch`.
 
         Raises:
             PoolTimeoutError: no connection became free in time.
@@ -242,7 +254,10 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         Example:
             >>> rows = await pool.fetch("SELECT * FROM users WHERE age > $1", 30)
         """
-        return self._single(ROWS, 0, query, args, timeout, record_class)
+        shape = None
+        if record_class is not None or into is not None:
+            shape = row_shape(record_class, into)
+        return self._single(ROWS, 0, query, args, timeout, shape)
 
     def fetchrow(
         self,
@@ -250,13 +265,17 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> Coroutine[Any, Any, Record | None]:
+        into: Shape[Row] | None = None,
+    ) -> Coroutine[Any, Any, Row | None]:
         """Run a query and return its first row; see `Connection.fetchrow`, `fetch`.
 
         Example:
             >>> user = await pool.fetchrow("SELECT * FROM users WHERE id = $1", 7)
         """
-        return self._single(ROW, 0, query, args, timeout, record_class)
+        shape = None
+        if record_class is not None or into is not None:
+            shape = row_shape(record_class, into)
+        return self._single(ROW, 0, query, args, timeout, shape)
 
     def fetchval(
         self,
@@ -309,7 +328,8 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> list[Record]:
+        into: Shape[Row] | None = None,
+    ) -> list[Row]:
         """Run a query for each sequence of arguments and return all their rows.
 
         See `Connection.fetchmany`.
@@ -318,8 +338,9 @@ class Pool(Operated, PoolBatched, PoolPipelined):
             >>> rows = await pool.fetchmany(
             ...     "INSERT INTO t VALUES ($1) RETURNING id", [(1,), (2,)])
         """
+        shape = _named(row_shape(record_class, into))
         async with self._within(timeout) as connection:
-            return await connection.fetchmany(query, args, record_class=record_class)
+            return await connection.fetchmany(query, args, **shape)
 
     @contextlib.asynccontextmanager
     async def _within(self, timeout: float | None) -> AsyncIterator[Connection]:
@@ -337,7 +358,7 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         query: str,
         args: tuple[Any, ...],
         timeout: float | None,
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> Any:
         """The way of every single query.
 
@@ -346,9 +367,7 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         part = self._live.get(get_running_loop()) or self._part()
         settings, pool = part.settings, part.pool
         if not settings.is_plain:
-            return await self._on_handle(
-                want, column, query, args, timeout, record_class
-            )
+            return await self._on_handle(want, column, query, args, timeout, shape)
         is_script = want == STATUS and not args
         read = _SCRIPT if is_script else pool.reads[query]
         began = now = monotonic()
@@ -366,22 +385,20 @@ class Pool(Operated, PoolBatched, PoolPipelined):
             timeout = connection._command_timeout
         op: Any = None
         try:
-            if record_class is None and not connection._observers.query:
+            if not connection._observers.query:
                 session: Any = slot.session
                 if is_script:
                     op = start_script(session, query, timeout)
                 else:
-                    op = start_query(session, query, args, want, column, timeout, None)
+                    op = start_query(session, query, args, want, column, timeout, shape)
             if op is None:
-                return await connection._run(
-                    want, column, query, args, timeout, record_class
-                )
+                return await connection._run(want, column, query, args, timeout, shape)
             return await op
         except PostgresError as error:
             if op is None:
                 raise
             return await connection._retry(
-                error, op, want, column, query, args, timeout
+                error, op, want, column, query, args, timeout, shape
             )
         except (asyncio.CancelledError, TimeoutError):
             if monotonic() - began < read.mean:
@@ -411,16 +428,14 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         query: str,
         args: tuple[Any, ...],
         timeout: float | None,
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> Any:
         """A single query where the user's hooks or his connection class have a say."""
         async with self._within(timeout) as connection:
             if want == ROWS:
-                return await connection.fetch(query, *args, record_class=record_class)
+                return await connection.fetch(query, *args, **_named(shape))
             if want == ROW:
-                return await connection.fetchrow(
-                    query, *args, record_class=record_class
-                )
+                return await connection.fetchrow(query, *args, **_named(shape))
             if want == VALUE:
                 return await connection.fetchval(query, *args, column=column)
             return await connection.execute(query, *args)

@@ -14,23 +14,29 @@ Source: PostgreSQL documentation, "PREPARE", "Extended Query".
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from chopin._execute import Turn
+from chopin._fitting import Row
 from chopin._ops import ROW, ROWS, VALUE, start_execute
 from chopin._released import check_held
-from chopin._rows import Record
+from chopin._shapes import row_shape
 from chopin.cursor import CursorFactory
 from chopin.exceptions import InterfaceError
 from chopin.many import Rows
 from chopin.types import Attribute, Type
 
 if TYPE_CHECKING:
+    from chopin._fitting import Shape
     from chopin._protocol import Statement
+    from chopin._rows import Record
     from chopin.connection import Connection
 
 
-class PreparedStatement:
+Other = TypeVar("Other")
+
+
+class PreparedStatement(Generic[Row]):
     """A prepared statement, made by `Connection.prepare`.
 
     Example:
@@ -39,19 +45,19 @@ class PreparedStatement:
         [0, 2, 4]
     """
 
-    __slots__ = ("_connection", "_last_status", "_record_class", "_statement", "_types")
+    __slots__ = ("_connection", "_last_status", "_shape", "_statement", "_types")
 
     def __init__(
         self,
         connection: Connection,
         statement: Statement,
         types: dict[int, Type],
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> None:
         self._connection = connection
         self._statement = statement
         self._types = types
-        self._record_class = record_class
+        self._shape = shape
         self._last_status: str | None = None
 
     def get_name(self) -> str:
@@ -82,7 +88,7 @@ class PreparedStatement:
 
     def cursor(
         self, *args: Any, prefetch: int | None = None, timeout: float | None = None
-    ) -> CursorFactory:
+    ) -> CursorFactory[Row]:
         """Return a cursor over the statement's rows; see `Connection.cursor`."""
         statement = self._open("cursor")
         return CursorFactory(
@@ -92,7 +98,7 @@ class PreparedStatement:
             args,
             prefetch,
             timeout,
-            self._record_class,
+            self._shape,
         )
 
     async def explain(self, *args: Any, analyze: bool = False) -> Any:
@@ -118,26 +124,60 @@ class PreparedStatement:
         finally:
             await block.rollback()
 
+    @overload
     async def fetch(
         self,
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> list[Record]:
-        """Run the statement and return its rows; see `Connection.fetch`."""
-        rows: list[Record] = await self._run(
-            "fetch", ROWS, 0, args, timeout, record_class
-        )
-        return rows
+        into: None = None,
+    ) -> list[Row]: ...
+    @overload
+    async def fetch(
+        self,
+        *args: Any,
+        timeout: float | None = None,
+        into: Shape[Other],
+    ) -> list[Other]: ...
+    async def fetch(
+        self,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> list[Any]:
+        """Run the statement and return its rows; see `Connection.fetch`.
 
+        `record_class` and `into` are those of `prepare` where none is given.
+        """
+        shape = row_shape(record_class, into)
+        return await self._run("fetch", ROWS, 0, args, timeout, shape)
+
+    @overload
     async def fetchrow(
         self,
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> Record | None:
+        into: None = None,
+    ) -> Row | None: ...
+    @overload
+    async def fetchrow(
+        self,
+        *args: Any,
+        timeout: float | None = None,
+        into: Shape[Other],
+    ) -> Other | None: ...
+    async def fetchrow(
+        self,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> Any:
         """Run the statement and return its first row; see `Connection.fetchrow`."""
-        return await self._run("fetchrow", ROW, 0, args, timeout, record_class)
+        shape = row_shape(record_class, into)
+        return await self._run("fetchrow", ROW, 0, args, timeout, shape)
 
     async def fetchval(
         self, *args: Any, column: int | str = 0, timeout: float | None = None
@@ -148,22 +188,38 @@ class PreparedStatement:
         row = await self._run("fetchval", ROW, 0, args, timeout, None)
         return None if row is None else row[column]
 
+    @overload
     async def fetchmany(
         self,
         args: Rows,
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-    ) -> list[Record]:
+        into: None = None,
+    ) -> list[Row]: ...
+    @overload
+    async def fetchmany(
+        self,
+        args: Rows,
+        *,
+        timeout: float | None = None,
+        into: Shape[Other],
+    ) -> list[Other]: ...
+    async def fetchmany(
+        self,
+        args: Rows,
+        *,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> list[Any]:
         """Run the statement for each sequence of arguments; return all the rows."""
         statement = self._open("fetchmany")
+        shape = row_shape(record_class, into)
+        if shape is None:
+            shape = self._shape
         rows = await self._connection._many(
-            statement.sql,
-            args,
-            timeout,
-            True,
-            record_class or self._record_class,
-            statement,
+            statement.sql, args, timeout, True, shape, statement
         )
         assert rows is not None
         return rows
@@ -195,21 +251,16 @@ class PreparedStatement:
         column: int,
         args: tuple[Any, ...],
         timeout: float | None,
-        record_class: type[Record] | None,
+        shape: Any,
     ) -> Any:
         statement = self._open(method)
         connection = self._connection
         session = connection._session
+        if shape is None:
+            shape = self._shape
         async with connection._limited(statement.sql, args, timeout):
             async with Turn(session):
-                op = start_execute(
-                    session,
-                    statement,
-                    args,
-                    want,
-                    column,
-                    record_class or self._record_class,
-                )
+                op = start_execute(session, statement, args, want, column, shape)
             op.keeps_status = True
             result = await op
         self._last_status = op.status

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -61,6 +62,28 @@ async def test_record_class(conn):
 
     results = await conn.batch(["SELECT 1", "SELECT 2"], record_class=Row)
     assert [type(result[0]) for result in results] == [Row, Row]
+
+
+async def test_into(conn, connect):
+    """Rows in another shape; one that does not fit takes no effect, and is named."""
+
+    @dataclass
+    class Point:
+        x: int
+        y: int
+
+    texts = ["SELECT 1 AS x, 2 AS y", "SELECT 3 AS x, 4 AS y"]
+    for _ in range(2):
+        results = await conn.batch(texts, into=Point)
+        assert results == [[Point(1, 2)], [Point(3, 4)]]
+        assert await conn.batch(texts, into=dict) == [
+            [{"x": 1, "y": 2}],
+            [{"x": 3, "y": 4}],
+        ]
+        with pytest.raises(chopin.InterfaceError) as caught:
+            await conn.batch([*texts, "SELECT 5 AS z"], into=Point)
+        assert caught.value.batch_index == 2
+        assert await conn.fetchval("SELECT 1") == 1
 
 
 async def test_one_flight(conn, server, connect):

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from typing import NamedTuple
 
 import pytest
 
@@ -39,6 +40,24 @@ async def test_replies(conn, table):
         assert [each["a"] for each in rows.result()] == list(range(n + 1))
         assert (await row, await named, await last) == ((n, n + 1), 5, 2)
         assert none.result() is None
+
+
+@pytest.mark.parametrize("barrier", ["statement", "group"])
+async def test_into(conn, barrier):
+    """Rows in another shape, of new statements and of prepared ones."""
+    pair = NamedTuple("pair", [("a", int), ("b", int)])
+    for _ in range(2):
+        async with conn.pipeline(barrier=barrier) as p:
+            rows = p.fetch("SELECT 1 AS a, 2 AS b", into=pair)
+            row = p.fetchrow("SELECT 1 AS a, 2 AS b", into=dict)
+            p.sync()
+            bad = p.fetch("SELECT 1 AS c", into=pair)
+            p.sync()
+            last = p.fetchval("SELECT 3")
+            with pytest.raises(chopin.InterfaceError, match="c"):
+                await bad
+        assert rows.result() == [pair(1, 2)]
+        assert (row.result(), last.result()) == ({"a": 1, "b": 2}, 3)
 
 
 async def test_no_such_column(conn):

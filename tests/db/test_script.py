@@ -1,6 +1,7 @@
 """script: one text with several statements, and all of its results."""
 
 import asyncio
+from typing import NamedTuple
 
 import pytest
 
@@ -43,6 +44,18 @@ async def test_record_class(conn):
 
     (result,) = await conn.script("SELECT 1 AS a", record_class=Row)
     assert type(result[0]) is Row
+
+
+async def test_into(conn):
+    """Rows in another shape; where they do not fit, the script has run all the same."""
+    results = await conn.script("SELECT 1 AS a, 'x' AS b; SELECT 2 AS c", into=dict)
+    assert results == [[{"a": 1, "b": "x"}], [{"c": 2}]]
+    assert await conn.script("SELECT 1, 2", into=tuple) == [[(1, 2)]]
+    pair = NamedTuple("pair", [("a", int), ("b", str)])
+    with pytest.raises(chopin.InterfaceError) as caught:
+        await conn.script("SELECT 1 AS a, 'x' AS b; SELECT 2 AS c", into=pair)
+    assert caught.value.outcome == "unknown"
+    assert await conn.script("SELECT 1 AS a, 'x' AS b", into=pair) == [[pair(1, "x")]]
 
 
 # -- values ----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ LAYERS = {
     2: "_catalog _codecbase _codecs_scalar _codecs_time _codecs_extra _codecs_nested"
     " _codecs_bits _codecs_geo _codecs_contrib _codecs_range _codecs_composite"
     " _codecs_custom _codecs_text _codecs_registry _codecs_table _codecs _record"
-    " _records _rows _shapes",
+    " _records _rows _fitting _shapes",
     # L3 protocol
     3: "_protocol _messages _ops _many _batch _streams _startup _copy scram auth"
     " _statements _effects _functions _outcomes",

@@ -20,15 +20,25 @@ chopin\..*\.__(test|pyx_capi)__
 
 # A program as users write them, and what a type checker must find in it.
 PROGRAM = """\
+from dataclasses import dataclass
+from typing import TypedDict
+
 import chopin
-from chopin import Connection, Record
+from chopin import Connection, Pool, Record
 
 class User(Record):
     @property
     def label(self) -> str:
         return f"{self['id']} {self[1]}"
 
-async def main(conn: Connection) -> None:
+@dataclass
+class Item:
+    a: int
+
+class Typed(TypedDict):
+    a: int
+
+async def main(conn: Connection, pool: Pool) -> None:
     rows = await conn.fetch("SELECT id, name FROM users", record_class=User)
     reveal_type(rows)
     row = await conn.fetchrow("SELECT 1 AS a, 2 AS b")
@@ -45,6 +55,18 @@ async def main(conn: Connection) -> None:
     reveal_type(await conn.execute("SELECT 1"))
     async for each in conn.cursor("SELECT 1"):
         reveal_type(each)
+    reveal_type(await conn.fetch("SELECT 1 AS a", into=Item))
+    reveal_type(await conn.fetchrow("SELECT 1 AS a", into=dict[str, int]))
+    reveal_type(await pool.fetch("SELECT 1 AS a", into=Typed))
+    reveal_type(await pool.fetchmany("SELECT $1", [(1,)], into=float))
+    reveal_type(await pool.fetch("SELECT 1", into=lambda a: a == 1))
+    async for item in conn.cursor("SELECT 1 AS a", into=Item):
+        reveal_type(item)
+    statement = await conn.prepare("SELECT 1 AS a", into=Item)
+    reveal_type(await statement.fetchrow())
+    reveal_type(await statement.fetch(into=tuple))
+    statement = await conn.prepare("SELECT 1 AS a")
+    await conn.fetch("SELECT 1", into=5)
     try:
         async with conn.transaction():
             pass
@@ -66,9 +88,18 @@ REVEALED = [
     "bool",
     "str",
     "chopin._rows.Record",
+    "list[program.Item]",
+    "dict[str, int] | None",
+    "list[TypedDict(program.Typed, {'a': int})]",
+    "list[float]",
+    "list[bool]",
+    "program.Item",
+    "program.Item | None",
+    "list[tuple[Any, ...]]",
     "str | None",
 ]
-ERRORS = ["call-overload", "index"]
+# the statement of another shape, 5, and two of a record
+ERRORS = ["assignment", "arg-type", "call-overload", "index"]
 
 
 def run(*command):
