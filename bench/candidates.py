@@ -6,7 +6,8 @@ Rules:
   statement that stays prepared, autocommit, and binary results.
 - Where a driver's own method has the right shape it is handed out as it is, so that
   no layer of ours is measured.
-- A driver without pipelining runs the queries of ``fetchrow_many`` in a row.
+- A driver without pipelining runs the queries of ``fetchrow_many``, ``batch`` and
+  ``pipeline`` in a row.
 - A driver that cannot be imported is left out, and the reason is told.
 """
 
@@ -80,6 +81,14 @@ class Session(Protocol):
         """Run one query with each tuple of arguments, all at once where possible."""
         ...
 
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run (query, *args) of each, one transaction where possible; their rows."""
+        ...
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run (query, *args) of each by itself, at once where possible; first rows."""
+        ...
+
     async def fetch_into(self, shape: type, query: str) -> list[Any]:
         """All rows as `tuple`, `dict`, or a class that is called with the values."""
         ...
@@ -124,6 +133,16 @@ class AsyncpgSession:
         fetchrow = self.fetchrow
         return [await fetchrow(query, *one) for one in arguments]
 
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In a row."""
+        fetch = self.fetch
+        return [await fetch(*one) for one in statements]
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In a row."""
+        fetchrow = self.fetchrow
+        return [await fetchrow(*one) for one in statements]
+
     async def fetch_into(self, shape: type, query: str) -> list[Any]:
         """Made from records, by position, which is faster than by name."""
         rows = await self.fetch(query)
@@ -166,6 +185,10 @@ class AsyncpgSession:
 class ChopinSession(AsyncpgSession):
     """Chopin: asyncpg's methods, and calls made at once are pipelined."""
 
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self._connection = connection
+
     async def copy_in(
         self, table: str, columns: Names, types: Names, rows: Iterable[Any]
     ) -> None:
@@ -181,6 +204,18 @@ class ChopinSession(AsyncpgSession):
     async def stream(self, query: str) -> Any:
         """By `stream`."""
         return await look_at(self._connection.stream(query))
+
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """One message group."""
+        results: list[Any] = await self._connection.batch(statements)
+        return results
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """A message group each, in pipeline mode."""
+        async with self._connection.pipeline() as pipeline:
+            fetchrow = pipeline.fetchrow
+            replies = [fetchrow(*one) for one in statements]
+        return [reply.result() for reply in replies]
 
     async def fetch_into(self, shape: type, query: str) -> list[Any]:
         """By an argument."""
@@ -239,6 +274,20 @@ class PsycopgSession:
                 for one in arguments
             ]
             return [await cursor.fetchone() for cursor in cursors]
+
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In pipeline mode."""
+        execute = self._connection.execute
+        async with self._connection.pipeline():
+            cursors = [
+                await execute(query, args, prepare=True, binary=True)
+                for query, *args in statements
+            ]
+            return [await cursor.fetchall() for cursor in cursors]
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In pipeline mode, where it has no statement by itself."""
+        return [rows[0] for rows in await self.batch(statements)]
 
     async def fetch_into(self, shape: type, query: str) -> list[Any]:
         """By a row factory."""
@@ -304,6 +353,14 @@ class PsqlpySession:
     ) -> list[Any]:
         """In a row."""
         return [await self.fetchrow(query, *one) for one in arguments]
+
+    async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In a row."""
+        return [await self.fetch(*one) for one in statements]
+
+    async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In a row."""
+        return [await self.fetchrow(*one) for one in statements]
 
     async def fetch_into(self, shape: type, query: str) -> list[Any]:
         """Made from its dicts."""

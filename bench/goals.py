@@ -70,6 +70,8 @@ GOALS = (
         for name in (*SERIAL_READS, *SERIAL_WRITES, *PIPELINED)
     ),
     Goal("multi_pipelined_20", THROUGHPUT, "asyncpg", 8.0),
+    Goal("batch_20", THROUGHPUT, "asyncpg", 8.0),
+    Goal("pipeline_20", THROUGHPUT, "asyncpg", 6.0),
     Goal("rows_all_six", THROUGHPUT, "asyncpg", 2.5),
     Goal("rows_no_numeric", THROUGHPUT, "asyncpg", 3.2),
     Goal("rows_int_float", THROUGHPUT, "asyncpg", 2.6),

@@ -110,6 +110,10 @@ async def run_executemany(seat: Seat, items: Items) -> None:
     await seat.session.executemany(INSERT, items)
 
 
+async def run_executemany_generator(seat: Seat, items: Items) -> None:
+    await seat.session.executemany(INSERT, (row for row in items))
+
+
 def limit_of_executemany(raw: RawConnection, items: Items) -> Callable[[], None]:
     """The raw exchange that inserts the same rows: a Bind and an Execute for each."""
     raw.prepare(INSERT)
@@ -135,6 +139,18 @@ BULK = [
         before="TRUNCATE bulk",
         state="SELECT count(*), sum(id), sum(ratio), sum(length(name)) FROM bulk",
         limit=limit_of_executemany,
+    ),
+    Workload(
+        "executemany_generator",
+        "bulk",
+        "rows/s",
+        INSERT_SIZES,
+        new_rows,
+        run_executemany_generator,
+        warm=INSERT_SIZES.default,
+        slices=1,
+        before="TRUNCATE bulk",
+        state="SELECT count(*), sum(id), sum(ratio), sum(length(name)) FROM bulk",
     ),
     *(
         Workload(

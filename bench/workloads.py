@@ -340,7 +340,52 @@ async def run_updates_batched(seat: Seat, items: Items) -> None:
         await execute(WORLD_UPDATE_BATCH, [row[0] for row in rows], numbers)
 
 
+def different_statements(seed: int) -> Callable[[], Iterator[list[tuple[str, int]]]]:
+    """Requests of 20 statements that differ in their texts, each with an id."""
+
+    def inputs() -> Iterator[list[tuple[str, int]]]:
+        ids = random_ids(seed)
+        while True:
+            yield [(text, next(ids)) for text in DIFFERENT]
+
+    return inputs
+
+
+DIFFERENT = [
+    f"SELECT id, randomnumber + {number} AS n FROM world WHERE id = $1"
+    for number in range(20)
+]
+
+
+async def run_batch(seat: Seat, items: Items) -> Any:
+    batch = seat.session.batch
+    results: list[Any] = []
+    for request in items:
+        results = await batch(request)
+    return [tuple(row) for rows in results for row in rows]
+
+
+async def run_pipeline(seat: Seat, items: Items) -> Any:
+    pipeline = seat.session.pipeline
+    rows: list[Any] = []
+    for request in items:
+        rows = await pipeline(request)
+    return [tuple(row) for row in rows]
+
+
 PIPELINED = [
+    *(
+        Workload(
+            name,
+            "pipelined",
+            "req/s",
+            Sizes(40, 150, 500),
+            different_statements(0xABCDEF01),
+            run,
+            warm_inputs=different_statements(0x12345678),
+        )
+        for name, run in (("batch_20", run_batch), ("pipeline_20", run_pipeline))
+    ),
     *(
         Workload(
             f"multi_pipelined_{count}",

@@ -8,6 +8,7 @@ Example:
 
 from chopin import exceptions as exceptions
 from chopin import types as types
+from chopin._batch import Result
 from chopin._budget import Budget, Limit
 from chopin._rows import Record
 from chopin.codecs import JSON, Array, TypeCodec
@@ -55,6 +56,7 @@ __all__ = [
     "Pool",
     "Range",
     "Record",
+    "Result",
     "Retry",
     "ServerVersion",
     "Type",

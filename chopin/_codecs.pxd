@@ -34,3 +34,6 @@ cdef class CodecMap(Scope):
     cdef Codec binary_codec(self, uint32_t oid)
     cdef uint64_t current_version(self) noexcept
     cdef int replace(self, dict changed, tuple removed) except -1
+
+
+cdef Codec over(Codec codec, Codec element)

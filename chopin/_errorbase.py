@@ -57,6 +57,7 @@ __all__ = [
     "InterfaceWarning",
     "InternalClientError",
     "OutdatedSchemaCacheError",
+    "PipelineAbortedError",
     "PoolDeadlockError",
     "PoolDisabledError",
     "PoolError",
@@ -221,6 +222,7 @@ class PostgresMessage:
     server_source_line: str | None = None
     server_source_function: str | None = None
     query: str | None = None
+    batch_index: int | None = None
     kind: Kind = "permanent"
     outcome: Outcome = "unknown"
 
@@ -312,7 +314,9 @@ class PostgresError(PostgresMessage, Exception):
     Catch the class of a SQLSTATE (`UniqueViolationError`), of a whole class of them
     (`IntegrityConstraintViolationError`) or this one. ``str()`` is the message,
     followed by DETAIL and HINT where the server sent them; ``query`` is the SQL text
-    of the statement, where it is known. ``kind`` and ``outcome`` tell whether to try
+    of the statement, where it is known, and ``batch_index`` its position (from 0) among
+    the statements of a batch, group or script, or that of its arguments in
+    `executemany`. ``kind`` and ``outcome`` tell whether to try
     again, and whether that is safe.
 
     Source: PostgreSQL docs, "PostgreSQL Error Codes".
@@ -441,6 +445,7 @@ class InterfaceMessage:
 
     kind: Kind = "client"
     outcome: Outcome = "unknown"
+    batch_index: int | None = None
     args: tuple[Any, ...]
     detail: str | None
     hint: str | None
@@ -539,6 +544,16 @@ class PoolDeadlockError(PoolError):
 
 class PoolDisabledError(PoolError):
     """The pool was told to give no connections for now."""
+
+
+class PipelineAbortedError(InterfaceError):
+    """A statement has taken no effect, because another one of its group has failed.
+
+    That one's error is its ``__cause__``, and ``batch_index`` its place in the group.
+    """
+
+    kind: Kind = "permanent"
+    outcome: Outcome = "rolled_back"
 
 
 class InternalClientError(Exception):

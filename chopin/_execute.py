@@ -24,14 +24,17 @@ Source: PostgreSQL documentation, "Extended Query", "Pipelining".
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from chopin import _statements, introspect
 from chopin._ops import (
     STREAM,
     VALUE,
     fits,
+    known_statement,
     start_cached,
     start_own,
     start_parse_and_execute,
@@ -39,16 +42,22 @@ from chopin._ops import (
 )
 from chopin._outcomes import may_commit
 from chopin._protocol import Statement
-from chopin.exceptions import InvalidCachedStatementError, PostgresError
+from chopin.exceptions import (
+    InterfaceError,
+    InvalidCachedStatementError,
+    PostgresError,
+)
 
 if TYPE_CHECKING:
-    from chopin._ops import QueryOp, RowsOp
+    from chopin._ops import PrepareOp, QueryOp, RowsOp
     from chopin._protocol import Op, Session
     from chopin._rows import Description
+    from chopin._waiter import Waiter
+    from chopin.aio import WireProtocol
 
 _StreamOp = TypeVar("_StreamOp", bound="RowsOp")
 
-_ATTEMPTS = 3
+ATTEMPTS = 3
 
 # SQLSTATEs that may be healed; everything else is raised at once.
 _STALE_PLAN = "0A000"
@@ -78,12 +87,30 @@ class Turn:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._ticket: Waiter | None = None
+
+    def join(self) -> Self:
+        """Stand in line from now on, before the block is entered; then `leave` is due.
+
+        Raises:
+            InterfaceError: the session is closed.
+        """
+        self._session.ensure_open()
+        self._session.gate.ensure_free()
+        self._ticket = self._session.gate.join()
+        return self
+
+    def leave(self) -> None:
+        """Let the next one have its turn; nothing happens the second time."""
+        if self._ticket is not None:
+            ticket, self._ticket = self._ticket, None
+            self._session.gate.leave(ticket)
 
     async def __aenter__(self) -> None:
         session = self._session
-        session.ensure_open()
-        session.gate.ensure_free()
-        self._ticket = session.gate.join()
+        if self._ticket is None:
+            self.join()
+        assert self._ticket is not None
         try:
             await self._ticket
             session.gate.enter()
@@ -91,11 +118,11 @@ class Turn:
             if session.codecs.wants:
                 await _learn_again(session)
         except BaseException:
-            session.gate.leave(self._ticket)
+            self.leave()
             raise
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._session.gate.leave(self._ticket)
+        self.leave()
 
 
 async def run_query(
@@ -108,13 +135,13 @@ async def run_query(
 ) -> Any:
     """Run a statement whatever it takes; arguments as of `start_query`."""
     epoch = session.epoch
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         op: Op | None = None
         try:
             op = await _send(session, sql, args, want, column, shape)
             return await (begun(op) if want == STREAM else op)
         except PostgresError as error:
-            if attempt + 1 == _ATTEMPTS or session.epoch != epoch:
+            if attempt + 1 == ATTEMPTS or session.epoch != epoch:
                 raise
             if not heal(session, sql, op, error):
                 raise
@@ -188,12 +215,12 @@ async def send_now(
 
 async def run_now(session: Session, sql: str, args: tuple[Any, ...], want: int) -> Any:
     """Run a statement of our own, as `run_query` does, for who has the turn."""
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         op = await send_now(session, sql, args, want)
         try:
             answer = await op
         except PostgresError as error:
-            if attempt + 1 == _ATTEMPTS or not heal(session, sql, op, error):
+            if attempt + 1 == ATTEMPTS or not heal(session, sql, op, error):
                 raise
         else:
             await unblocked(session)
@@ -282,27 +309,76 @@ async def unblocked(session: Session) -> None:
         await session.gate.wait_unblocked()
 
 
-async def cached_statement(session: Session, sql: str, shape: Any) -> Statement:
-    """A statement for execute-many, for who has the turn.
+async def calls_sent(session: WireProtocol) -> None:
+    """Wait until what was called before is sent; groups that are open end."""
+    for end in list(session.open_groups.values()):
+        end()
+    if session.gate.line:
+        with contextlib.suppress(InterfaceError):  # it is closed: nothing will be sent
+            async with Turn(session):
+                pass
 
-    It is the cached one, or an unnamed one that the caller parses in its own group. If
-    its columns do not fit the shape, they are those of today.
+
+async def statements_for(
+    session: Session, wanted: Iterable[tuple[str, Any]]
+) -> dict[str, Statement | Exception]:
+    """A statement for each text, for who has the turn: described in one flight.
+
+    It is the cached one, or one that is to be parsed in the caller's own group, or the
+    error of its description. If its columns do not fit the shape that is wanted, they
+    are those of today. Use the statements before anything else is awaited: what is kept
+    in the cache may be closed then.
+
+    Args:
+        session: to ask on.
+        wanted: texts, each with the shape of its rows.
     """
-    is_new = False
-    while True:
-        statement = None if session.pooled else session.statements.get(sql)
-        if statement is None:
-            is_named = _statements.is_admitted(session, sql) and not session.pooled
-            description = session.descriptions.get(sql) if session.pooled else None
-            if description is None:
-                description = await _describe(session, sql)
-                is_new = True
-            if description is None or is_named:
-                continue
-            await learn_types(session, description)
-            statement = Statement(session, sql, b"", description)
-        if is_new or fits(session, statement, shape):
-            return statement
+    found: dict[str, Statement | Exception] = {}
+    asked: dict[str, PrepareOp] = {}
+    again: list[tuple[str, Any]] = []
+    for sql, shape in wanted:
+        if sql in asked:
+            continue
+        statement = found.get(sql) or known_statement(session, sql)
+        if isinstance(statement, Exception):
+            continue
+        if statement is not None and fits(session, statement, shape):
+            found[sql] = statement
+            continue
+        keep = _statements.is_admitted(session, sql) and not session.pooled
+        name = _statements.statement_name(sql) if keep else b""
+        try:
+            asked[sql] = start_prepare(session, sql, name, keep)
+        except (InterfaceError, ValueError) as error:
+            found[sql] = error
+    for sql, op in asked.items():
+        try:
+            found[sql] = await op
+        except PostgresError as error:
+            error.query = sql
+            is_removed = error.sqlstate in (_STATEMENT_EXISTS, _CANCELED)
+            if is_removed and heal(session, sql, op, error):
+                again.append((sql, None))
+            else:
+                found[sql] = error
+    if asked:
+        await unblocked(session)
+    if again:
+        found |= await statements_for(session, again)
+    for sql in asked:
+        each = found[sql]
+        if isinstance(each, Statement):
+            await learn_types(session, each.description)
+    return {sql: _unless_closed(session, each) for sql, each in found.items()}
+
+
+def _unless_closed(
+    session: Session, statement: Statement | Exception
+) -> Statement | Exception:
+    """An unnamed one for a statement that the cache has no room for."""
+    if isinstance(statement, Statement) and statement.closed:
+        return Statement(session, statement.sql, b"", statement.description)
+    return statement
 
 
 def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> bool:
@@ -319,6 +395,26 @@ def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> boo
         session.riders.extend(("ROLLBACK", riders[-1]))
         return True
     return status == "I"
+
+
+def heal_group(
+    session: Session, texts: Sequence[str], op: Op | None, error: PostgresError
+) -> bool:
+    """`heal` for statements that were sent as one group, to be repeated as a whole.
+
+    Who has altered the tables of one of them may have altered those of others: all of
+    them are described again.
+    """
+    if error.sqlstate == _CANCELED and not all(map(_is_plain, texts)):
+        return False
+    sql = texts[0] if op is None or op.sql is None else op.sql
+    if not heal(session, sql, op, error):
+        return False
+    if error.sqlstate in (_STALE_PLAN, _INTERNAL):
+        for sql in texts:
+            session.descriptions.pop(sql, None)
+            _statements.forget(session, sql)
+    return True
 
 
 def _invalidate(

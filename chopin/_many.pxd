@@ -1,6 +1,7 @@
 # cython: language_level=3
 """Execute-many. See _many.pyx."""
 
+from chopin._buffers cimport WriteBuffer
 from chopin._ops cimport RowsOp
 from chopin._protocol cimport Statement
 
@@ -12,5 +13,9 @@ cdef class ManyOp(RowsOp):
     cdef Py_ssize_t element      # position of the next row of arguments
     cdef bint sent               # the first part is written, the session is held
     cdef bint ended              # Sync is written
+    cdef WriteBuffer part        # rows that are encoded and not handed over yet
 
+    cpdef bint is_over(self)
     cdef int begin_group(self) except -1
+    cdef int hand_over(self) except -1
+    cdef int _end(self) except -1

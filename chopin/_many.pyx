@@ -7,11 +7,11 @@ Layer L3. Imports L0 - L3.
 Rules
 - The group is one: Bind and Execute for each row, one Sync. It is an implicit
   transaction.
-- It is encoded and written in parts of 64 KiB; the session is held in between, so that
-  nothing of another operation gets into the group.
-- Nothing is sent until the first part is encoded, so that a small group with an
-  argument that does not fit leaves no trace. Later, the group is made to fail on the
-  server.
+- It is encoded into memory of its own and handed to the session in parts of 64 KiB.
+  From the first part to the end the session is held, so that nothing of another
+  operation gets into the group.
+- A small group is handed over at its end, so that an argument that does not fit leaves
+  no trace. Once a part is sent, the group is made to fail on the server.
 - What the server says is counted: as many rows must have been executed as were sent.
 """
 
@@ -45,8 +45,7 @@ cdef str GIVE_UP = (
 cdef class ManyOp(RowsOp):
     """Bind and Execute for each row of arguments, one Sync: all or nothing.
 
-    The session is held from `start_many` to `finish` or `give_up`, so that nothing of
-    another operation gets into the group.
+    An error of the server has the position of its row as `batch_index`.
     """
 
     cdef int on_rows(self, ReadBuffer inp) except -1:
@@ -86,45 +85,65 @@ cdef class ManyOp(RowsOp):
             self.resolve(self.rows)
         return Op.on_ready(self)
 
-    def feed(self, rows):
-        """Encode and write rows of arguments from the iterator, about 64 KiB.
+    cdef int on_error(self, object error) except -1:
+        if (
+            self.error is None and self.step[0] == STEP_ANY
+            and self.n_done < self.element
+        ):
+            error.batch_index = self.n_done
+        return Op.on_error(self, error)
 
-        Returns whether there may be more to come. Raises what encoding or the iterator
-        raises; then `give_up` is due.
+    def feed(self, rows):
+        """Encode rows of arguments; write them once there are about 64 KiB.
+
+        Returns whether a part was written: let replies in, wait until the transport
+        takes more, and feed what is left of `rows`. Raises what encoding or the
+        iterator raises; then `give_up` is due.
         """
-        cdef Session session = self.session
-        cdef WriteBuffer out
+        cdef WriteBuffer part = self.part
         cdef Statement statement = self.statement
-        cdef Py_ssize_t begin
-        cdef bint more = False
-        if session is None or self.error is not None or self.outcome != WAITING:
+        if self.is_over():
             return False
-        out = session.out
-        begin = out.length
-        try:
-            if not self.sent:
-                self.begin_group()
-            for row in rows:
-                if type(row) is not tuple:
-                    row = row_of_arguments(row, self.element)
-                statement.params.check_count(len(row))
-                put_bind(out, b"", statement, <tuple>row, self.element)
-                out.put_raw(PyBytes_AS_STRING(EXECUTE), 10)
-                self.element += 1
-                if out.length - begin >= CHUNK:
-                    more = True
-                    break
-        except BaseException:
-            out.length = out.message = begin
-            raise
+        for row in rows:
+            if type(row) is not tuple:
+                row = row_of_arguments(row, self.element)
+            statement.params.check_count(len(row))
+            put_bind(part, b"", statement, <tuple>row, self.element)
+            part.put_raw(PyBytes_AS_STRING(EXECUTE), 10)
+            self.element += 1
+            if part.length >= CHUNK:
+                self.hand_over()
+                self.session.flush()
+                return True
+        return False
+
+    cpdef bint is_over(self):
+        """Whether no more rows are wanted: the group has failed already."""
+        return (
+            self.session is None or self.error is not None or self.outcome != WAITING
+        )
+
+    cdef int hand_over(self) except -1:
+        """Put the rows that are encoded behind what the session has to write."""
+        cdef Session session = self.session
+        cdef WriteBuffer out = session.out
+        cdef WriteBuffer part = self.part
+        cdef Py_ssize_t mark = out.length
         if not self.sent:
+            session.check_open()
+            try:
+                self.begin_group()
+            except BaseException:
+                out.length = out.message = mark
+                raise
             self.sent = True
             session.closes.clear()
             session.riders.clear()
-            session.note(self, statement.sql, statement.leaves_state)
+            session.note(self, self.statement.sql, self.statement.leaves_state)
             session.hold(self)
-        session.flush()
-        return more
+        out.put_raw(part.data, part.length)
+        part.length = 0
+        return 0
 
     cdef int begin_group(self) except -1:
         """What goes ahead of the first row: riders, Parse of an unnamed statement."""
@@ -139,13 +158,15 @@ cdef class ManyOp(RowsOp):
         return 0
 
     def finish(self):
-        """Write Sync; the answer comes once everything is executed.
+        """Write what is left and Sync; the answer comes once everything is executed.
 
         When the operation has ended already, nothing of the group takes effect.
         """
         if self.outcome != WAITING:
             self.give_up()
-        else:
+        elif not self.ended and self.session is not None:
+            if self.error is None:
+                self.hand_over()
             self._end()
 
     def give_up(self):
@@ -155,13 +176,10 @@ cdef class ManyOp(RowsOp):
             self._end()
             self.abandon()
 
-    def _end(self):
-        cdef Session session = self.session
-        if self.ended or session is None:
-            return
+    cdef int _end(self) except -1:
         self.ended = True
-        session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
-        session.release()
+        self.session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
+        return self.session.release()
 
 
 cdef tuple row_of_arguments(row, Py_ssize_t element):
@@ -186,4 +204,5 @@ def start_many(Session session, Statement statement, bint want_rows, shape):
     op.program = b"~"
     op.step = PyBytes_AS_STRING(op.program)
     op.session = session
+    op.part = WriteBuffer()
     return op

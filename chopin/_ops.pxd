@@ -14,6 +14,7 @@ cdef enum:
     WANT_STATUS = 3              # the command tag
     WANT_PORTION = 4             # rows of a portal, and whether there are more
     WANT_STREAM = 5              # rows as they come, by way of a Flow
+    WANT_RESULT = 6              # the rows and the command tag: a Result
 
 
 cdef class RowsOp(Op):
@@ -56,7 +57,7 @@ cdef class PortalOp(QueryOp):
     cdef bint exhausted
 
 
-cdef class SimpleOp(Op):
+cdef class SimpleOp(RowsOp):
     cdef str status
     cdef int prefix              # characters of riders in front of the user's text
 
@@ -64,8 +65,11 @@ cdef class SimpleOp(Op):
 cdef int put_bind(
     WriteBuffer out, bytes portal, Statement statement, tuple args, Py_ssize_t element
 ) except -1
+cdef int limit_for(Statement statement, int want) noexcept
+cdef int put_describe(WriteBuffer out, bytes name) except -1
+cdef str tag_of(const unsigned char *data, Py_ssize_t size)
 cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1
 cdef int put_query(Session session, Op op, str sql) except -1
 cdef int shift_position(error, int prefix) except -1
-cdef str tag_of(const unsigned char *data, Py_ssize_t size)
+cdef object spoiled(error)
 cdef int refuse_copy(Op op, unsigned char kind) except -1

@@ -11,6 +11,7 @@ ROW: Final = 1
 VALUE: Final = 2
 STATUS: Final = 3
 STREAM: Final = 5
+RESULT: Final = 6
 
 class RowsOp(Op):
     """An operation that brings rows."""
@@ -41,7 +42,7 @@ class PortalOp(QueryOp):
 
     def __await__(self) -> Generator[Any, None, tuple[list[Any], bool]]: ...
 
-class SimpleOp(Op):
+class SimpleOp(RowsOp):
     """A Query message: one or more statements as text."""
 
     def __await__(self) -> Generator[Any, None, str]: ...
@@ -64,6 +65,7 @@ def start_cached(
     column: int,
     shape: Any,
 ) -> QueryOp | None: ...
+def known_statement(session: Session, query: str) -> Statement | None: ...
 def fits(session: Session, statement: Statement, shape: Any) -> bool: ...
 def start_execute(
     session: Session,

@@ -65,6 +65,7 @@ ROW = WANT_ROW
 VALUE = WANT_VALUE
 STATUS = WANT_STATUS
 STREAM = WANT_STREAM
+RESULT = WANT_RESULT
 
 # Execute of the unnamed portal with limits 0, 1, 2, and Sync behind it.
 cdef bytes EXECUTE = b"E\0\0\0\x09\0\0\0\0\0"
@@ -360,6 +361,28 @@ cdef Statement unnamed_statement(Session session, query):
     return None
 
 
+def known_statement(Session session, str query):
+    """The statement for a text that need not be described, or None.
+
+    It is the cached one; or an unnamed one; or one that is new to this session, has no
+    parameters and was described by another one, and is parsed with its first use.
+    """
+    found = None if session.pooled else session.statements.get(query)
+    if found is not None:
+        (<Statement>found).used = True
+        return found
+    found = unnamed_statement(session, query)
+    if found is None:
+        description = session.descriptions.get(query)
+        if (
+            description is not None and not (<Description>description).parameter_oids
+            and knows_types(session, <Description>description)
+        ):
+            name = _statements.statement_name(query)
+            found = Statement(session, query, name, <Description>description)
+    return found
+
+
 cdef bint knows_types(Session session, Description description) except -1:
     """Whether there are codecs for all types of a statement."""
     for oid in description.parameter_oids:
@@ -425,15 +448,9 @@ cdef int write_execution(
     cdef Py_ssize_t mark = out.length
     cdef bint ahead = bool(session.riders or session.closes)
     cdef bytes tail
-    cdef int limit = 0
     session.check_open()
     if statement.codec_version != session.codecs.current_version():
         statement.plan(session)
-    if want == WANT_ROW or want == WANT_VALUE:
-        if statement.locking or statement.row_rule == ROWS_MANY:
-            limit = 1
-        elif statement.row_rule == ROWS_UNKNOWN:
-            limit = 2
     op.loop = session.loop
     op.statement = statement
     op.plan = statement.plan_for(session, shape)
@@ -452,7 +469,7 @@ cdef int write_execution(
                       statement.description.parameter_oids)
             put_describe(out, statement.name)
         put_bind(out, b"", statement, args, -1)
-        tail = <bytes>EXECUTE_SYNC[limit]
+        tail = <bytes>EXECUTE_SYNC[limit_for(statement, want)]
         out.put_raw(PyBytes_AS_STRING(tail), 15)
     except BaseException:
         out.length = out.message = mark
@@ -465,6 +482,16 @@ cdef int write_execution(
     session.submit(op)
     if op.flow is not None:
         op.flow.begin(session, op)
+    return 0
+
+
+cdef int limit_for(Statement statement, int want) noexcept:
+    """The limit in Execute for what is wanted; Statement says why."""
+    if want == WANT_ROW or want == WANT_VALUE:
+        if statement.locking or statement.row_rule == ROWS_MANY:
+            return 1
+        if statement.row_rule == ROWS_UNKNOWN:
+            return 2
     return 0
 
 
@@ -678,16 +705,13 @@ cdef int check_bindable(Session session, Statement statement, args) except -1:
 # -- simple queries ------------------------------------------------------------------
 
 
-cdef class SimpleOp(Op):
+cdef class SimpleOp(RowsOp):
     """A Query message: one or more statements as text; answers with the last tag."""
 
     cdef int on_rows(self, ReadBuffer inp) except -1:
-        cdef const unsigned char *body = NULL
         if self.error is not None:
             raise ProtocolError("DataRow where none was expected")
-        while inp.next_frame(MSG_DATA_ROW, &body) >= 0:
-            pass
-        return 0
+        return self.take_rows(inp)
 
     cdef int on_step(
         self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size

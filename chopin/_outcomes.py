@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 _rolls_back = re.compile(r"\s*(?:rollback|abort)\b[^;]*;?\s*", re.I).fullmatch
 _leaves_block = re.compile(r"\b(?:commit|end|prepare|rollback|abort)\b", re.I).search
 
+# ... at the beginning of a statement; who has comments may have one there
+_ends_block = re.compile(
+    r"(?:^|;)\s*(?:commit|end|prepare|rollback|abort)\b|--|/\*", re.I
+).search
 
 # a statement that can commit by itself, comments ahead of it skipped
 _acts = re.compile(
@@ -97,7 +101,8 @@ def may_commit(sql: str, in_block: bool) -> bool:
         in_block: whether it began in a transaction block, where CALL and DO cannot.
     """
     is_script = ";" in sql.rstrip().rstrip(";")
-    return bool((is_script and _leaves_block(sql)) or (not in_block and _acts(sql)))
+    ends_block = is_script and _leaves_block(sql) and _ends_block(sql)
+    return bool(ends_block or (not in_block and _acts(sql)))
 
 
 def tell_outcome(error: PostgresError, sql: str, in_block: bool) -> None:

@@ -91,6 +91,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self._cleans = False
         # whether `end` waits for the server to close, when its place is free there too
         self.lingers = False
+        # groups of statements that are not ended yet, and what ends them
+        self.open_groups: dict[object, Callable[[], None]] = {}
         self.restoring = 0
         self.on_restored: Callable[[], None] | None = None
 

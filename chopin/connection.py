@@ -52,6 +52,7 @@ from chopin._rows import Record, check_record_class
 from chopin._settings import ConnectionSettings, parse_server_version
 from chopin._shapes import row_shape
 from chopin.aio import WireProtocol
+from chopin.batching import Batched
 from chopin.codecs import CodecSpec, JSONOption
 from chopin.config import ConnectOptions, parse_config
 from chopin.connect import connect_session
@@ -61,6 +62,7 @@ from chopin.customizing import Customized
 from chopin.exceptions import InterfaceError, PostgresError
 from chopin.listening import Channels, Listening
 from chopin.many import ManyTimes
+from chopin.pipeline import Pipelined
 from chopin.prepared_stmt import PreparedStatement
 from chopin.streaming import Itself
 from chopin.transaction import Isolation, Transaction
@@ -70,7 +72,7 @@ if TYPE_CHECKING:
     from chopin._fitting import Row, Shape
 
 
-class Connection(Listening, ManyTimes, Customized, Copying):
+class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
     """A connection to a PostgreSQL server. Made by `connect`, never by calling it.
 
     Calls from several tasks are pipelined: they are sent as they come and answered in
@@ -383,23 +385,28 @@ class Connection(Listening, ManyTimes, Customized, Copying):
             yield
         except BaseException as error:
             failure = error
-            if isinstance(error, PostgresError):
+            if isinstance(error, PostgresError) and error.query is None:
                 error.query = query
             raise
         finally:
             if loggers:
-                self._observers.tell_query(
-                    LoggedQuery(
-                        query,
-                        args,
-                        timeout,
-                        time.monotonic() - started,
-                        failure,
-                        self._addr,
-                        self._params,
-                    )
-                )
+                self._tell_query(query, args, timeout, started, failure)
             del failure
+
+    def _tell_query(
+        self,
+        query: str,
+        args: Any,
+        timeout: float | None,
+        started: float,
+        failure: BaseException | None,
+    ) -> None:
+        """Tell the query loggers of a query that began at `started` and has ended."""
+        elapsed = time.monotonic() - started
+        addr, params = self._addr, self._params
+        self._observers.tell_query(
+            LoggedQuery(query, args, timeout, elapsed, failure, addr, params)
+        )
 
     # -- statements, cursors, transactions ---------------------------------------------
 

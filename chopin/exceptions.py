@@ -124,6 +124,7 @@ __all__ = [
     "NumericValueOutOfRangeError", "ObjectInUseError",
     "ObjectNotInPrerequisiteStateError", "OperatorInterventionError",
     "OutOfMemoryError", "OutdatedSchemaCacheError", "PLPGSQLError",
+    "PipelineAbortedError",
     "PoolDeadlockError", "PoolDisabledError", "PoolError", "PoolTimeoutError",
     "PostgresConnectionError", "PostgresError", "PostgresFloatingPointError",
     "PostgresIOError", "PostgresLogMessage", "PostgresMessage", "PostgresSyntaxError",

@@ -6,26 +6,31 @@ Layer L5. Imports L0 - L4.
 
 Rules
 - The arguments are consumed while they are sent, and never more of them than the
-  server takes.
+  server takes. Those of an asynchronous iterable may be slow: meanwhile the session is
+  theirs, and so, once a part was sent, is an open transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from chopin._execute import Turn, cached_statement, heal
+from chopin._execute import Turn, heal, statements_for
 from chopin._many import ManyOp, start_many
+from chopin._protocol import Statement
 from chopin._shapes import row_shape
 from chopin.exceptions import PostgresError
 
 if TYPE_CHECKING:
     from chopin._fitting import Row, Shape
-    from chopin._protocol import Statement
+    from chopin._protocol import Session
     from chopin._rows import Record
     from chopin.aio import WireProtocol
+
+#: Rows of arguments: sequences, in an iterable of either kind and of any length.
+Rows = Iterable[Sequence[Any]] | AsyncIterable[Sequence[Any]]
 
 
 class ManyTimes:
@@ -44,7 +49,7 @@ class ManyTimes:
     async def executemany(
         self,
         command: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
     ) -> None:
@@ -52,10 +57,15 @@ class ManyTimes:
 
         Args:
             command: one SQL statement.
-            args: an iterable of sequences; it is consumed while it is sent.
+            args: an iterable of sequences, synchronous or asynchronous, of any length;
+                it is consumed while it is sent, and not to its end if the server
+                refuses a row. While an asynchronous one is waited for, the connection
+                serves nobody else and may be in a transaction.
             timeout: seconds for everything.
 
         Raises:
+            PostgresError: what the server says; `batch_index` is the position of the
+                row that it refused.
             DataError: an argument does not fit; the message names the element.
 
         Example:
@@ -68,7 +78,7 @@ class ManyTimes:
     async def fetchmany(
         self,
         query: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
@@ -78,7 +88,7 @@ class ManyTimes:
     async def fetchmany(
         self,
         query: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         into: Shape[Row],
@@ -86,7 +96,7 @@ class ManyTimes:
     async def fetchmany(
         self,
         query: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
@@ -109,7 +119,7 @@ class ManyTimes:
     async def _many(
         self,
         command: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         timeout: float | None,
         want_rows: bool,
         shape: Any,
@@ -123,17 +133,24 @@ class ManyTimes:
                     rows: list[Any] | None = await op
                 except PostgresError as error:
                     # an iterator is used up; a sequence can be sent again
-                    if statement is not None or not isinstance(args, (list, tuple)):
-                        raise
-                    if not heal(self._session, command, op, error):
-                        raise
+                    if (
+                        statement is None
+                        and isinstance(args, (list, tuple))
+                        and heal(self._session, command, op, error)
+                    ):
+                        continue
+                    if error.batch_index is not None:
+                        error.add_note(
+                            f"in element #{error.batch_index} of executemany() sequence"
+                        )
+                    raise
                 else:
                     return rows
 
     async def _send_many(
         self,
         command: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         want_rows: bool,
         shape: Any,
         held: Statement | None,
@@ -141,16 +158,41 @@ class ManyTimes:
         """Write all of an execute-many group, in its turn."""
         session = self._session
         async with Turn(session):
-            statement = held or await cached_statement(session, command, shape)
+            statement = held or await self._statement_for(command, shape)
             op = start_many(session, statement, want_rows, shape)
-            rows = iter(args)
             try:
-                while op.feed(rows):
-                    # let replies in, and wait while the server does not read
-                    await asyncio.sleep(0)
-                    await session.gate.wait_writable()
+                await _feed(op, args, session)
+                op.finish()
             except BaseException:
                 op.give_up()
                 raise
-            op.finish()
         return op
+
+    async def _statement_for(self, command: str, shape: Any) -> Statement:
+        """The cached statement, or an unnamed one that the group parses."""
+        found = (await statements_for(self._session, [(command, shape)]))[command]
+        if isinstance(found, Exception):
+            raise found
+        if found.cached:
+            return found
+        return Statement(self._session, command, b"", found.description)
+
+
+async def _feed(op: ManyOp, args: Rows, session: Session) -> None:
+    """Feed rows of arguments to an operation until it wants no more."""
+    if isinstance(args, AsyncIterable):
+        async for row in args:
+            if op.feed((row,)):
+                await _part_sent(session)
+            if op.is_over():
+                break
+    else:
+        rows = iter(args)
+        while op.feed(rows):
+            await _part_sent(session)
+
+
+async def _part_sent(session: Session) -> None:
+    """Let replies in, and wait while the server does not read."""
+    await asyncio.sleep(0)
+    await session.gate.wait_writable()

@@ -30,8 +30,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
-    Iterable,
-    Sequence,
 )
 from time import monotonic
 from types import TracebackType
@@ -56,6 +54,7 @@ from chopin._poolsettings import PoolOptions, PoolSettings
 from chopin._rows import Record
 from chopin._shapes import row_shape
 from chopin._slots import Counts, Read
+from chopin.batching import PoolBatched
 from chopin.connection import Connection
 from chopin.copying import Copying
 from chopin.exceptions import (
@@ -65,6 +64,8 @@ from chopin.exceptions import (
     PoolError,
     PostgresError,
 )
+from chopin.many import Rows
+from chopin.pipeline import PoolPipelined
 from chopin.retry import Retry
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
-class Pool(Operated, Listened, Copying):
+class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
     """Connections to one database, for any number of tasks and event loops.
 
     Made by `create_pool`, which describes the arguments.
@@ -353,7 +354,7 @@ class Pool(Operated, Listened, Copying):
     async def executemany(
         self,
         command: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
     ) -> None:
@@ -371,7 +372,7 @@ class Pool(Operated, Listened, Copying):
     async def fetchmany(
         self,
         query: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
@@ -381,7 +382,7 @@ class Pool(Operated, Listened, Copying):
     async def fetchmany(
         self,
         query: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         into: Shape[Row],
@@ -389,7 +390,7 @@ class Pool(Operated, Listened, Copying):
     async def fetchmany(
         self,
         query: str,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,

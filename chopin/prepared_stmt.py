@@ -14,7 +14,6 @@ Source: PostgreSQL documentation, "PREPARE", "Extended Query".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from chopin._execute import Turn
@@ -24,6 +23,7 @@ from chopin._released import check_held
 from chopin._shapes import row_shape
 from chopin.cursor import CursorFactory
 from chopin.exceptions import InterfaceError
+from chopin.many import Rows
 from chopin.types import Attribute, Type
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class PreparedStatement(Generic[Row]):
     @overload
     async def fetchmany(
         self,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
@@ -200,14 +200,14 @@ class PreparedStatement(Generic[Row]):
     @overload
     async def fetchmany(
         self,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         into: Shape[Other],
     ) -> list[Other]: ...
     async def fetchmany(
         self,
-        args: Iterable[Sequence[Any]],
+        args: Rows,
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
@@ -224,9 +224,7 @@ class PreparedStatement(Generic[Row]):
         assert rows is not None
         return rows
 
-    async def executemany(
-        self, args: Iterable[Sequence[Any]], *, timeout: float | None = None
-    ) -> None:
+    async def executemany(self, args: Rows, *, timeout: float | None = None) -> None:
         """Run the statement for each sequence of arguments: all of them or none."""
         statement = self._open("executemany")
         await self._connection._many(

@@ -7,6 +7,8 @@ Rules
 - BEGIN and SAVEPOINT wait for the first statement and ride ahead of it, in its group:
   no round trip of their own, and if they fail the statement does not run. A block in
   which nothing was sent sends nothing. RELEASE SAVEPOINT rides on what comes next.
+- What was called before a block begins or ends is sent before: BEGIN rides on none of
+  it, and it is part of the block that ends.
 - Whether there is anything to commit or to roll back is what the server said last
   (ReadyForQuery), never a count kept here. A connection whose ROLLBACK failed is
   closed.
@@ -22,7 +24,7 @@ import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from chopin._execute import fetch_value, unblocked
+from chopin._execute import calls_sent, fetch_value, unblocked
 from chopin._released import check_held
 from chopin.exceptions import InterfaceError, InterfaceWarning, PostgresError
 
@@ -160,6 +162,8 @@ class Transaction:
         conn = self._conn
         session = conn._session
         session.ensure_open()
+        await calls_sent(session)
+        check_held(conn, "Transaction.start")
         outer = conn._top_xact
         if outer is None and session.gate.is_draining:
             await unblocked(session)  # a cancelled COMMIT, say, may not have ended yet
@@ -233,6 +237,7 @@ class Transaction:
         await self._rollback()
 
     async def _commit(self) -> None:
+        await calls_sent(self._conn._session)
         if self._leave_unsent():
             self._state = TransactionState.COMMITTED
             return
@@ -257,6 +262,7 @@ class Transaction:
             )
 
     async def _rollback(self) -> None:
+        await calls_sent(self._conn._session)
         if not self._leave_unsent():
             session = self._conn._session
             session.riders.clear()

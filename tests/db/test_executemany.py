@@ -1,5 +1,6 @@
 """executemany: all rows or none, whatever the rows are made of."""
 
+import asyncio
 import re
 
 import pytest
@@ -219,3 +220,113 @@ async def test_rows_of_a_select_are_dropped(conn):
     query = "SELECT repeat('x', $1) FROM generate_series(1, 10)"
     assert await conn.executemany(query, [(1000,)] * 50) is None
     assert await conn.fetchval("SELECT 1") == 1
+
+
+# Rows that come by themselves, and rows without end
+
+
+async def lazily(rows, error=None):
+    """An asynchronous generator of rows; `error` is raised behind them."""
+    for row in rows:
+        await asyncio.sleep(0)
+        yield row
+    if error is not None:
+        raise error
+
+
+async def test_asynchronous_rows(conn, table):
+    """An asynchronous iterable is as good, for few rows and for many."""
+    rows = [(i, "x" * (i % 100)) for i in range(3000)]
+    await conn.executemany(INSERT, lazily(rows[:3]))
+    await conn.executemany(INSERT, lazily(rows[3:]))
+    await conn.executemany(INSERT, lazily([]))
+    assert await table() == rows
+    query = "SELECT $1::int * 2"
+    assert await conn.fetchmany(query, lazily([(1,), (2,)])) == [(2,), (4,)]
+    statement = await conn.prepare(query)
+    assert await statement.fetchmany(lazily([(3,)])) == [(6,)]
+
+
+async def test_asynchronous_rows_on_a_pool(create):
+    """And so they are on a pool."""
+    pool = await create(max_size=1)
+    await pool.executemany("SELECT $1::int", lazily([(1,), (2,)]))
+    assert await pool.fetchmany("SELECT $1::int", lazily([(1,), (2,)])) == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("n", [2, 3000])
+async def test_error_of_asynchronous_rows(conn, table, n):
+    """What the iterable raises comes out, nothing is stored, the connection goes on."""
+    rows = [(i, "x" * 50) for i in range(n)]
+    with pytest.raises(LookupError):
+        await conn.executemany(INSERT, lazily(rows, LookupError()))
+    with pytest.raises(chopin.DataError, match=f"in element #{n} of executemany"):
+        await conn.executemany(INSERT, lazily([*rows, ("x", "y")]))
+    assert await table() == []
+
+
+@pytest.mark.parametrize("n", [2, 3000])
+async def test_cancelled_while_rows_are_waited_for(conn, table, n):
+    """Nothing is stored, and whoever stands in line has his turn."""
+    started = asyncio.Event()
+
+    async def rows():
+        for i in range(n):
+            yield (i, "x" * 50)
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(conn.executemany(INSERT, rows()))
+    await started.wait()
+    behind = asyncio.create_task(conn.fetchval("SELECT count(*) FROM t"))
+    await asyncio.sleep(0)
+    assert not behind.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await behind == 0
+
+
+async def test_refused_row_leaves_the_block_alone(conn, table):
+    """Of few rows nothing is sent if one does not fit, so the block goes on."""
+    async with conn.transaction():
+        await conn.execute("INSERT INTO t VALUES (1, 'first')")
+        with pytest.raises(chopin.DataError):
+            await conn.executemany(INSERT, lazily([(2, "x"), ("x", "y")]))
+        await conn.executemany(INSERT, lazily([(3, "x")]))
+    assert await table() == [(1, "first"), (3, "x")]
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+async def test_input_is_left_when_the_server_refuses(conn, table, is_lazy):
+    """The rest is not consumed, and the error names the element."""
+    n_taken = 0
+
+    def rows():
+        nonlocal n_taken
+        for i in range(10_000_000):
+            n_taken = i
+            yield (7 if i == 9 else i, "x" * 50)
+
+    with pytest.raises(chopin.UniqueViolationError) as caught:
+        await conn.executemany(INSERT, lazily(rows()) if is_lazy else rows())
+    assert caught.value.batch_index == 9
+    assert "in element #9 of executemany() sequence" in caught.value.__notes__
+    assert n_taken < 1_000_000
+    assert await table() == []
+
+
+async def test_both_sides_have_much_to_say(conn):
+    """Large rows go out while large rows come in, and nobody waits for the other."""
+    query = "SELECT repeat($1, 200)"
+    rows = await conn.fetchmany(query, (("x" * 100,) for _ in range(2000)))
+    assert len(rows) == 2000
+    assert {len(row[0]) for row in rows} == {20_000}
+
+
+async def test_server_ends_while_rows_are_sent(conn):
+    """The error is that of the connection, wherever it was."""
+    query = "SELECT pg_terminate_backend(pg_backend_pid()), $1::text"
+    with pytest.raises((chopin.ConnectionDoesNotExistError, chopin.InterfaceError)):
+        await conn.executemany(query, lazily(("x" * 1000,) for _ in range(100_000)))
+    assert conn.is_closed()

@@ -202,6 +202,19 @@ async def test_execute_many(method, clients):
             assert got == (rows if method == "fetchmany" else None)
 
 
+async def test_batches_and_pipelines(clients):
+    """So do several statements at once, new and known ones."""
+    for number in range(ROUNDS):
+        for conn in clients:
+            texts = [f"SELECT $1::int + {k}, {number // 2}" for k in range(3)]
+            results = await conn.batch([(text, 1) for text in texts])
+            assert [result[0][0] for result in results] == [1, 2, 3]
+            async with conn.pipeline() as p:
+                replies = [p.fetchval(text, 2) for text in texts]
+            assert [reply.result() for reply in replies] == [2, 3, 4]
+            assert len(await conn.script("SELECT 1; SELECT 2")) == 2
+
+
 async def test_blocks(clients, pooler, observer):
     """So do transactions: a block's first statement takes its BEGIN along."""
     observer.execute("CREATE UNLOGGED TABLE IF NOT EXISTS pooled (number int)")

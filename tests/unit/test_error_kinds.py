@@ -61,6 +61,7 @@ CLIENT_SIDE = {
     "InternalClientError": ("permanent", "unknown"),
     "InvalidCachedStatementError": ("transient", "rolled_back"),
     "OutdatedSchemaCacheError": ("permanent", "unknown"),
+    "PipelineAbortedError": ("permanent", "rolled_back"),
     "PoolDeadlockError": ("pool", "not_sent"),
     "PoolDisabledError": ("pool", "not_sent"),
     "PoolError": ("pool", "not_sent"),

@@ -19,9 +19,9 @@ LAYERS = {
     # L2 values
     2: "_catalog _codecbase _codecs_scalar _codecs_time _codecs_extra _codecs_nested"
     " _codecs_bits _codecs_geo _codecs_contrib _codecs_range _codecs_composite"
-    " _codecs_custom _codecs_registry _codecs_json _codecs_classes _codecs_bounds"
-    " codecs _codecs_table _codecs _copytext _record _records _rows _fitting"
-    " _shapes",
+    " _codecs_custom _codecs_text _codecs_registry _codecs_json _codecs_classes"
+    " _codecs_bounds codecs _codecs_table _codecs _copytext _record _records _rows"
+    " _fitting _shapes",
     # L3 protocol
     3: "_protocol _messages _ops _many _batch _streams _startup _copy _copysql scram"
     " auth _statements _effects _functions _outcomes",

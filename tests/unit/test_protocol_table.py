@@ -6,7 +6,8 @@ no other: the session ends with a ProtocolError, whoever waits is told, nobody h
 
 import pytest
 
-from chopin._ops import STATUS, start_bind
+from chopin._batch import start_group, start_results
+from chopin._ops import ROWS, STATUS, start_bind
 from chopin._startup import start_startup
 from chopin.exceptions import ProtocolError
 from tests.support import backend as b
@@ -64,6 +65,8 @@ COPY = {"CopyInResponse", "CopyOutResponse", "CopyData", "CopyDone"}
 ROWS_STEP = {"DataRow"} | ROWS_END | COPY
 # a text may hold any number of statements, so their replies come in any order
 SIMPLE_STEP = ROWS_STEP - {"PortalSuspended"} | {"RowDescription", "Ready"}
+# ... but where each has a result, its rows are described, and end
+SCRIPT_ROWS = {"DataRow", "CommandComplete"} | COPY
 STARTUP = {"Authentication", "BackendKeyData", "NegotiateProtocolVersion", "Ready"}
 RIDER = b.parse_complete() + b.bind_complete() + b.command_complete("BEGIN")
 PARSED = b.parse_complete() + b.parameter_description([INT4])
@@ -90,15 +93,26 @@ def without(make):
 
 
 def fed(session):
+    """A part of it is sent, and there is more to come."""
     op = many()(session, {})
-    op.feed(iter([(1,), (2,)]))
+    assert op.feed(iter([(1,)] * 3000))
     return op
 
 
 def finished(session):
-    op = fed(session)
+    op = many()(session, {})
+    op.feed(iter([(1,), (2,)]))
     op.finish()
     return op
+
+
+def grouped(session):
+    part = (session.statements[SQL], (1,), ROWS, 0, None)
+    return start_group(session, [part, part], 0.0)
+
+
+def scripted(session):
+    return start_results(session, "SELECT 1; SELECT 2", None)
 
 
 def bind(session):
@@ -204,6 +218,36 @@ STEPS = {
     "many-ended": (prepared, finished, (b.bind_complete() + done(0)) * 2, {"Ready"}),
     "many-failed": (prepared, fed, MESSAGES["ErrorResponse"], set()),
     "many-failed-and-ended": (prepared, finished, MESSAGES["ErrorResponse"], {"Ready"}),
+    "group-bind": (prepared, grouped, b"", {"BindComplete"}),
+    "group-rows": (prepared, grouped, b.bind_complete(), ROWS_STEP),
+    "group-next-bind": (
+        prepared,
+        grouped,
+        b.bind_complete() + done(0),
+        {"BindComplete"},
+    ),
+    "group-next-rows": (
+        prepared,
+        grouped,
+        b.bind_complete() + done(0) + b.bind_complete() + row(1),
+        ROWS_STEP,
+    ),
+    "group-ended": (
+        prepared,
+        grouped,
+        (b.bind_complete() + done(0)) * 2,
+        {"Ready"},
+    ),
+    "group-failed": (
+        prepared,
+        grouped,
+        b.bind_complete() + done(0) + MESSAGES["ErrorResponse"],
+        {"Ready"},
+    ),
+    "script": (None, scripted, b"", SIMPLE_STEP - {"DataRow"}),
+    "script-rows": (None, scripted, COLUMNS, SCRIPT_ROWS),
+    "script-next": (None, scripted, COLUMNS + done(0), SIMPLE_STEP - {"DataRow"}),
+    "script-failed": (None, scripted, MESSAGES["ErrorResponse"], {"Ready"}),
     "simple": (None, without(simple("SELECT 1")), b"", SIMPLE_STEP),
     "simple-rows": (None, without(simple("SELECT 1")), COLUMNS, SIMPLE_STEP),
     "simple-failed": (
