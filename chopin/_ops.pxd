@@ -53,10 +53,6 @@ cdef class PrepareOp(Op):
     cdef bytes raw_columns
 
 
-cdef class PortalOp(QueryOp):
-    cdef bint exhausted
-
-
 cdef class SimpleOp(RowsOp):
     cdef str status
     cdef int prefix              # characters of riders in front of the user's text
@@ -66,6 +62,7 @@ cdef int put_bind(
     WriteBuffer out, bytes portal, Statement statement, tuple args, Py_ssize_t element
 ) except -1
 cdef int limit_for(Statement statement, int want) noexcept
+cdef int finish_group(Session session, Op op, bytes program) except -1
 cdef int put_describe(WriteBuffer out, bytes name) except -1
 cdef str tag_of(const unsigned char *data, Py_ssize_t size)
 cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1

@@ -37,11 +37,6 @@ class PrepareOp(Op):
 
     def __await__(self) -> Generator[Any, None, Statement]: ...
 
-class PortalOp(QueryOp):
-    """Some rows of a portal, and whether these were the last."""
-
-    def __await__(self) -> Generator[Any, None, tuple[list[Any], bool]]: ...
-
 class SimpleOp(RowsOp):
     """A Query message: one or more statements as text."""
 
@@ -89,17 +84,6 @@ def start_parse_and_execute(
 def start_prepare(
     session: Session, sql: str, name: bytes, keep: bool, parse: bool = True
 ) -> PrepareOp: ...
-def start_bind(
-    session: Session, statement: Statement, portal: bytes, args: tuple[Any, ...]
-) -> Op: ...
-def start_portal(
-    session: Session,
-    statement: Statement,
-    portal: bytes,
-    args: tuple[Any, ...] | None,
-    limit: int,
-    shape: Any,
-) -> PortalOp: ...
 def start_script(
     session: Session, query: str, timeout: float | None
 ) -> SimpleOp | None: ...

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Generic
 from chopin import _statements
 from chopin._execute import Turn, prepare
 from chopin._fitting import Row
-from chopin._ops import start_bind, start_portal
+from chopin._portals import start_bind, start_portal
 from chopin._released import check_held
 from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
 
 if TYPE_CHECKING:
-    from chopin._ops import PortalOp
+    from chopin._portals import PortalOp
     from chopin._protocol import Statement
     from chopin.connection import Connection
 

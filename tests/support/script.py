@@ -21,11 +21,11 @@ from chopin._many import start_many
 from chopin._ops import (
     ROWS,
     start_parse_and_execute,
-    start_portal,
     start_prepare,
     start_query,
     start_simple,
 )
+from chopin._portals import start_portal
 from chopin._protocol import Statement
 from tests.support import backend as b
 from tests.support.fakes import READY, BareSession, in_words, open_session

@@ -13,8 +13,8 @@ from chopin._ops import (
     ROWS,
     STATUS,
     VALUE,
-    start_bind,
 )
+from chopin._portals import start_bind
 from chopin._startup import (
     start_startup,
 )

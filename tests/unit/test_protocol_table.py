@@ -7,7 +7,8 @@ no other: the session ends with a ProtocolError, whoever waits is told, nobody h
 import pytest
 
 from chopin._batch import start_group, start_results
-from chopin._ops import ROWS, STATUS, start_bind
+from chopin._ops import ROWS, STATUS
+from chopin._portals import start_bind
 from chopin._startup import start_startup
 from chopin.exceptions import ProtocolError
 from tests.support import backend as b

@@ -1,0 +1,24 @@
+"""What Python sees of the operations on portals."""
+
+from collections.abc import Generator
+from typing import Any
+
+from chopin._ops import QueryOp
+from chopin._protocol import Op, Session, Statement
+
+class PortalOp(QueryOp):
+    """Some rows of a portal, and whether these were the last."""
+
+    def __await__(self) -> Generator[Any, None, tuple[list[Any], bool]]: ...
+
+def start_bind(
+    session: Session, statement: Statement, portal: bytes, args: tuple[Any, ...]
+) -> Op: ...
+def start_portal(
+    session: Session,
+    statement: Statement,
+    portal: bytes,
+    args: tuple[Any, ...] | None,
+    limit: int,
+    shape: Any,
+) -> PortalOp: ...
