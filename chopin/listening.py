@@ -371,10 +371,8 @@ class Channels:
     def _call_all(self) -> None:
         """Call what has come so far; what comes meanwhile has its own turn."""
         calls = self._calls
-        count = len(calls)
         try:
-            while count and calls:
-                count -= 1
+            for _ in range(len(calls)):
                 call, connection, said = calls.popleft()
                 try:
                     call(connection, *said)
