@@ -7,8 +7,8 @@ Layer L5. Imports L0, L4 and `_observers`.
 Rules
 - Nothing of the user's runs in the middle of reading: a block only gets an item into
   its queue, callbacks are called by the loop, in the order in which notifications came.
-- A block is in the table behind LISTEN's answer, so that nobody hears what was meant
-  for the connection's former user; whatever is sent from then on is not missed.
+- Who listens on a connection is in its table behind LISTEN's answer: he does not hear
+  what was meant for its former user, and misses nothing that is said from then on.
 - A LISTEN within a transaction block takes effect with its COMMIT and is undone by a
   ROLLBACK. So it is said again behind the block: no listener is deaf without knowing.
 - A reader that is too slow loses notifications or fails, by its own choice. It holds
@@ -371,10 +371,8 @@ class Channels:
     def _call_all(self) -> None:
         """Call what has come so far; what comes meanwhile has its own turn."""
         calls = self._calls
-        count = len(calls)
         try:
-            while count and calls:
-                count -= 1
+            for _ in range(len(calls)):
                 call, connection, said = calls.popleft()
                 try:
                     call(connection, *said)

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 import chopin
+from chopin._ops import start_sync
 from chopin.listening import Notifications, check_channel, check_payload, script
 from tests.support import backend as b
-from tests.support.fakes import READY, on_both_loops
+from tests.support.fakes import READY, on_both_loops, open_session
 from tests.support.pools import turns
 from tests.support.postmaster import Postmaster
 
@@ -180,6 +181,24 @@ async def test_listener_fails():
         assert heard == ["1", "2"]
         assert [type(error) for error in errors] == [ZeroDivisionError] * 2
         await conn.close()
+
+
+def test_after_block():
+    """The session tells once that no block is open any more, and not while it reads."""
+    session, told = open_session(), []
+    session.after_block = lambda: told.append(session.transaction_status)
+    for status in (b"T", b"E", b"T"):
+        start_sync(session)
+        session.feed(b.ready_for_query(status))
+        session.loop.run()
+        assert told == []
+    start_sync(session)
+    start_sync(session)
+    session.feed(READY + READY)
+    assert told == []
+    session.loop.run()
+    assert told == ["I"]
+    assert session.after_block is None
 
 
 # Queues
