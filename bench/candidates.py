@@ -28,6 +28,8 @@ Call = Callable[..., Awaitable[Any]]
 class Session(Protocol):
     """One open connection of one candidate."""
 
+    connection: Any
+
     @property
     def fetchrow(self) -> Call:
         """`await fetchrow(query, *args)`: the first row."""
@@ -69,6 +71,7 @@ class AsyncpgSession:
     """asyncpg: one operation at a time, so many queries run in a row."""
 
     def __init__(self, connection: Any) -> None:
+        self.connection = connection
         self.fetchrow = connection.fetchrow
         self.fetch = connection.fetch
         self.execute = connection.execute
@@ -99,7 +102,7 @@ class PsycopgSession:
     """psycopg 3: one raw cursor used again and again, pipeline mode for many."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.connection = connection
         self._cursor = connection.cursor(binary=True)
         self.close = connection.close
 
@@ -132,8 +135,8 @@ class PsycopgSession:
         self, query: str, arguments: Iterable[tuple[Any, ...]]
     ) -> list[Any]:
         """In pipeline mode."""
-        execute = self._connection.execute
-        async with self._connection.pipeline():
+        execute = self.connection.execute
+        async with self.connection.pipeline():
             cursors = [
                 await execute(query, one, prepare=True, binary=True)
                 for one in arguments
@@ -145,7 +148,7 @@ class PsqlpySession:
     """psqlpy (Rust, tokio): dicts made into tuples, many queries run in a row."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.connection = connection
         self.script = connection.execute_batch
 
     async def fetchrow(self, query: str, *args: Any) -> Any:
@@ -155,16 +158,16 @@ class PsqlpySession:
 
     async def fetch(self, query: str, *args: Any) -> Any:
         """All rows."""
-        result = await self._connection.execute(query, args, prepared=True)
+        result = await self.connection.execute(query, args, prepared=True)
         return [tuple(row.values()) for row in result.result()]
 
     async def execute(self, query: str, *args: Any) -> Any:
         """Run and forget the rows."""
-        await self._connection.execute(query, args, prepared=True)
+        await self.connection.execute(query, args, prepared=True)
 
     async def executemany(self, query: str, rows: Sequence[tuple[Any, ...]]) -> Any:
         """Run for every row."""
-        await self._connection.execute_many(query, rows, prepared=True)
+        await self.connection.execute_many(query, rows, prepared=True)
 
     async def fetchrow_many(
         self, query: str, arguments: Iterable[tuple[Any, ...]]
@@ -174,7 +177,7 @@ class PsqlpySession:
 
     async def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self.connection.close()
 
 
 async def _open_asyncpg(module: ModuleType, dsn: str) -> Session:
