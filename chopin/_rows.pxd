@@ -5,7 +5,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from chopin._buffers cimport WriteBuffer
-from chopin._codecbase cimport Codec
+from chopin._codecbase cimport Codec, field_fn
 from chopin._codecs cimport CodecMap
 
 
@@ -24,12 +24,6 @@ cdef class Description:
     cdef readonly tuple parameter_oids
     cdef readonly tuple columns
 
-
-# decode_fn without reference counting of its first argument; see RowPlan.
-# NULL says that an exception is set.
-ctypedef PyObject *(*field_fn)(
-    PyObject *codec, const unsigned char *data, Py_ssize_t size
-) noexcept
 
 cdef struct Field:
     field_fn decode

@@ -22,7 +22,7 @@ from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int32_t, uint32_t
 
 from chopin._buffers cimport WriteBuffer
-from chopin._codecbase cimport Codec
+from chopin._codecbase cimport Codec, new_none, propagate
 from chopin._codecs cimport CodecMap
 from chopin._records cimport SET_RECORD_ITEM, new_names, new_record, record_track
 from chopin._wire cimport (
@@ -40,15 +40,6 @@ from chopin._wire cimport (
 from chopin._codecbase import ElementError
 from chopin._records import Record
 from chopin.exceptions import DataError, InterfaceError, ProtocolError
-
-cdef extern from *:
-    """
-    /* Hand on the exception that a C call has set: Cython sees NULL and propagates. */
-    static inline PyObject *chopin_propagate(void) { return NULL; }
-    static inline PyObject *chopin_none(void) { return Py_NewRef(Py_None); }
-    """
-    object propagate "chopin_propagate"()
-    PyObject *new_none "chopin_none"()
 
 cdef int MAX_PARAMETERS = 65535  # Bind counts them in 16 bits
 cdef str NO_PARAMETERS = (
