@@ -4,5 +4,6 @@
 do, ``limit`` what the server can do at most, ``measure`` the order and the clocks,
 ``report`` the tables, ``goals`` what is to be reached. ``server`` provides the
 PostgreSQL server that all of them talk to. What begins with ``pool`` is the same for
-pools: ``python -m bench pool``.
+pools: ``python -m bench pool``. What begins with ``type`` is the cost of single values:
+``python -m bench types``.
 """

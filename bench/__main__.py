@@ -3,7 +3,8 @@
 Without arguments it starts a private server, runs every workload of one connection on
 asyncio and on uvloop in about five minutes and prints the tables; ``--quick`` takes
 about one. ``python -m bench pool`` does so with the pools and takes about
-twenty minutes, or three with ``--quick``.
+twenty minutes, or three with ``--quick``. ``python -m bench types --loop asyncio`` does
+so with what single values cost, type by type, and takes about three.
 On a machine that others use as well, ``--core 0`` gives the steadiest ratios.
 """
 
@@ -25,7 +26,12 @@ from bench.loops import LOOPS, loop_factory
 from bench.measure import Contest, Outcome, Plan, measure
 from bench.poolcontest import PoolContest, PoolPlan
 from bench.pools import importable_pools
-from bench.registry import POOL_WORKLOADS, WORKLOADS, chosen_workloads
+from bench.registry import (
+    POOL_WORKLOADS,
+    TYPE_WORKLOADS,
+    WORKLOADS,
+    chosen_workloads,
+)
 from bench.report import (
     LEGEND,
     Table,
@@ -35,9 +41,11 @@ from bench.report import (
     machine,
     pools_tables,
     results_table,
+    types_tables,
     versions_of,
 )
 from bench.server import Target, open_target
+from bench.typecontest import TypeContest
 from bench.words import BenchError
 from bench.workloads import Workload
 
@@ -54,8 +62,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "workloads",
         nargs="*",
-        help="names or patterns (multi_*), or 'pool' and 'connection' for all of a"
-        " kind; all of one connection if none",
+        help="names or patterns (multi_*), or 'connection', 'pool' and 'types' for all"
+        " of a kind; all of one connection if none",
     )
     add("--list", action="store_true", help="print the names of the workloads")
     add("--candidates", default=",".join(DEFAULT_CANDIDATES), metavar="A,B")
@@ -139,7 +147,7 @@ def make_parts(options: argparse.Namespace) -> list[Part]:
         raise BenchError("--rounds must be 1 or more")
     names = options.candidates.split(",")
     how = options.scale, rounds, options.seed
-    connection, pool = chosen_workloads(options.workloads)
+    connection, pool, types = chosen_workloads(options.workloads)
     parts: list[Part] = []
     if connection:
         drivers = usable(importable(names))
@@ -149,6 +157,10 @@ def make_parts(options: argparse.Namespace) -> list[Part]:
         pools = usable(importable_pools(names))
         pool_plan = PoolPlan(pools, possible(pool, options.dsn), *how)
         parts.append(Part("pools", pool_plan, PoolContest, pools_tables))
+    if types:
+        drivers = usable(importable(names))
+        plan = Plan(drivers, possible(types, options.dsn), *how)
+        parts.append(Part("types", plan, TypeContest, types_tables))
     return parts
 
 
@@ -237,7 +249,11 @@ def main() -> int:
     """Entry point; errors that the user can mend are one line."""
     options = parser().parse_args()
     if options.list:
-        every = [*WORKLOADS.values(), *POOL_WORKLOADS.values()]
+        every = [
+            *WORKLOADS.values(),
+            *POOL_WORKLOADS.values(),
+            *TYPE_WORKLOADS.values(),
+        ]
         print("\n".join(f"{one.name:22} {one.group}" for one in every))
         return 0
     try:

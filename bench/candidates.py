@@ -45,6 +45,8 @@ async def look_at(rows: AsyncIterable[Any]) -> Any:
 class Session(Protocol):
     """One open connection of one candidate."""
 
+    connection: Any
+
     @property
     def fetchrow(self) -> Call:
         """`await fetchrow(query, *args)`: the first row."""
@@ -118,7 +120,7 @@ class AsyncpgSession:
     """asyncpg: one operation at a time, so many queries run in a row."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.connection = connection
         self.fetchrow = connection.fetchrow
         self.fetch = connection.fetch
         self.execute = connection.execute
@@ -154,7 +156,7 @@ class AsyncpgSession:
         self, table: str, columns: Names, types: Names, rows: Iterable[Any]
     ) -> None:
         """In one call."""
-        copy = self._connection.copy_records_to_table
+        copy = self.connection.copy_records_to_table
         await copy(table, columns=columns, records=rows)
 
     async def copy_in(
@@ -166,7 +168,7 @@ class AsyncpgSession:
             for row in rows:
                 yield row
 
-        copy = self._connection.copy_records_to_table
+        copy = self.connection.copy_records_to_table
         await copy(table, columns=columns, records=each())
 
     async def copy_out(self, query: str, types: Names) -> Any:
@@ -178,8 +180,8 @@ class AsyncpgSession:
 
     async def stream(self, query: str) -> Any:
         """By a cursor, a thousand rows at a time."""
-        async with self._connection.transaction():
-            return await look_at(self._connection.cursor(query, prefetch=1000))
+        async with self.connection.transaction():
+            return await look_at(self.connection.cursor(query, prefetch=1000))
 
 
 class ChopinSession(AsyncpgSession):
@@ -187,32 +189,32 @@ class ChopinSession(AsyncpgSession):
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
-        self._connection = connection
+        self.connection = connection
 
     async def copy_in(
         self, table: str, columns: Names, types: Names, rows: Iterable[Any]
     ) -> None:
         """By `write_row`."""
-        async with self._connection.copy_in(table, columns=columns) as copy:
+        async with self.connection.copy_in(table, columns=columns) as copy:
             for row in rows:
                 await copy.write_row(row)
 
     async def copy_out(self, query: str, types: Names) -> Any:
         """By `copy_out`."""
-        return await look_at(self._connection.copy_out(query))
+        return await look_at(self.connection.copy_out(query))
 
     async def stream(self, query: str) -> Any:
         """By `stream`."""
-        return await look_at(self._connection.stream(query))
+        return await look_at(self.connection.stream(query))
 
     async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
         """One message group."""
-        results: list[Any] = await self._connection.batch(statements)
+        results: list[Any] = await self.connection.batch(statements)
         return results
 
     async def pipeline(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
         """A message group each, in pipeline mode."""
-        async with self._connection.pipeline() as pipeline:
+        async with self.connection.pipeline() as pipeline:
             fetchrow = pipeline.fetchrow
             replies = [fetchrow(*one) for one in statements]
         return [reply.result() for reply in replies]
@@ -234,7 +236,7 @@ class PsycopgSession:
     """psycopg 3: one raw cursor used again and again, pipeline mode for many."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.connection = connection
         self._cursor = connection.cursor(binary=True)
         self.close = connection.close
 
@@ -267,8 +269,8 @@ class PsycopgSession:
         self, query: str, arguments: Iterable[tuple[Any, ...]]
     ) -> list[Any]:
         """In pipeline mode."""
-        execute = self._connection.execute
-        async with self._connection.pipeline():
+        execute = self.connection.execute
+        async with self.connection.pipeline():
             cursors = [
                 await execute(query, one, prepare=True, binary=True)
                 for one in arguments
@@ -277,8 +279,8 @@ class PsycopgSession:
 
     async def batch(self, statements: Sequence[tuple[Any, ...]]) -> list[Any]:
         """In pipeline mode."""
-        execute = self._connection.execute
-        async with self._connection.pipeline():
+        execute = self.connection.execute
+        async with self.connection.pipeline():
             cursors = [
                 await execute(query, args, prepare=True, binary=True)
                 for query, *args in statements
@@ -327,7 +329,7 @@ class PsqlpySession:
     """psqlpy (Rust, tokio): dicts made into tuples, many queries run in a row."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.connection = connection
         self.script = connection.execute_batch
 
     async def fetchrow(self, query: str, *args: Any) -> Any:
@@ -337,16 +339,16 @@ class PsqlpySession:
 
     async def fetch(self, query: str, *args: Any) -> Any:
         """All rows."""
-        result = await self._connection.execute(query, args, prepared=True)
+        result = await self.connection.execute(query, args, prepared=True)
         return [tuple(row.values()) for row in result.result()]
 
     async def execute(self, query: str, *args: Any) -> Any:
         """Run and forget the rows."""
-        await self._connection.execute(query, args, prepared=True)
+        await self.connection.execute(query, args, prepared=True)
 
     async def executemany(self, query: str, rows: Sequence[tuple[Any, ...]]) -> Any:
         """Run for every row."""
-        await self._connection.execute_many(query, rows, prepared=True)
+        await self.connection.execute_many(query, rows, prepared=True)
 
     async def fetchrow_many(
         self, query: str, arguments: Iterable[tuple[Any, ...]]
@@ -364,7 +366,7 @@ class PsqlpySession:
 
     async def fetch_into(self, shape: type, query: str) -> list[Any]:
         """Made from its dicts."""
-        rows = (await self._connection.execute(query, (), prepared=True)).result()
+        rows = (await self.connection.execute(query, (), prepared=True)).result()
         if shape is dict:
             return list(rows)
         if shape is tuple:
@@ -392,7 +394,7 @@ class PsqlpySession:
 
     async def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self.connection.close()
 
 
 async def _open_asyncpg(module: ModuleType, dsn: str) -> Session:

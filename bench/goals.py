@@ -12,7 +12,8 @@ from bench.candidates import SUBJECT
 from bench.measure import LIMIT, Outcome
 from bench.pools import BASELINE_POOL, NO_RESET_POOL
 from bench.poolwork import TASK_COUNTS
-from bench.stats import CPU, MEMORY, P99, THROUGHPUT, figure, ratio
+from bench.stats import CPU, EACH, MEMORY, P99, ROW, THROUGHPUT, figure, ratio
+from bench.typework import TYPED
 from bench.workloads import QUERY_COUNTS
 
 SERIAL_READS = (
@@ -32,6 +33,9 @@ PIPELINED = (
     "updates_batched_5",
     "updates_batched_20",
 )
+# In arrays of numbers Python's own objects are most of the price: see docs/design.md.
+HALF_THE_PRICE = ("timestamptz", "numeric", "uuid", "text", "int8", "float8", "jsonb")
+NOT_DEARER = tuple(one.name for one in TYPED if one.family.name != "null")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ GOALS = (
     ),
     Goal("pool_slow_offered", P99, BASELINE_POOL, 1.0),
     Goal("pool_memory", MEMORY, "", 64.0),
+    *(Goal(f"decode_{name}", EACH, "asyncpg", 0.5) for name in HALF_THE_PRICE),
+    *(Goal(f"decode_{name}", ROW, "asyncpg", 0.5) for name in HALF_THE_PRICE),
+    *(Goal(name, EACH, "asyncpg", 1.0) for name in NOT_DEARER),
 )
 
 

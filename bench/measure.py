@@ -47,6 +47,20 @@ class Sample:
 NOTHING = Sample(0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class WholeSample(Sample):
+    """A sample of one turn: what it has besides cannot be added up.
+
+    A contest adds every turn to `NOTHING`; the sum is the turn as it is.
+    """
+
+    def __radd__(self, other: Sample) -> Sample:
+        return self if other == NOTHING else self + other
+
+    def __add__(self, other: Sample) -> Sample:
+        raise ValueError("such a workload has one slice")
+
+
 @dataclass
 class Outcome:
     """All samples of one workload, by player and in order of rounds."""

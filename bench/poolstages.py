@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bench.loops import loop_factory
-from bench.measure import NOTHING, Sample
+from bench.measure import Sample, WholeSample
 from bench.pools import Enter, Opening, PoolCandidate, PoolSession
 from bench.poolwork import PoolWorkload
 from bench.server import Target
@@ -26,20 +26,6 @@ from bench.workloads import Items
 
 THREADS = 2
 OPEN_TIMEOUT = 60.0
-
-
-@dataclass(frozen=True)
-class WholeSample(Sample):
-    """A sample of one turn: what it has besides cannot be added up.
-
-    A contest adds every turn to `NOTHING`; the sum is the turn as it is.
-    """
-
-    def __radd__(self, other: Sample) -> Sample:
-        return self if other == NOTHING else self + other
-
-    def __add__(self, other: Sample) -> Sample:
-        raise ValueError("a pool workload has one slice")
 
 
 @dataclass(frozen=True)

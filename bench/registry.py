@@ -1,7 +1,7 @@
 """All workloads by name, and how a user picks some of them.
 
-Those of one connection are what is measured where nothing is said; those of pools are
-picked by name, or all of them by the word ``pool``.
+Those of one connection are what is measured where nothing is said; those of pools and
+of types are picked by name, or all of them by the words ``pool`` and ``types``.
 """
 
 import fnmatch
@@ -11,12 +11,14 @@ from typing import TypeVar
 from bench.copying import COPIES
 from bench.poolwork import POOLED, PoolWorkload
 from bench.rows import BULK
+from bench.typework import TYPED, TypeWorkload
 from bench.words import BenchError
 from bench.workloads import OCCASIONAL, PIPELINED, SERIAL, Workload
 
 # What all workloads of a kind can be picked by.
 CONNECTION = "connection"
 POOL = "pool"
+TYPES = "types"
 
 Some = TypeVar("Some", bound=Workload)
 
@@ -33,22 +35,27 @@ def by_name(workloads: Iterable[Some]) -> dict[str, Some]:
 
 WORKLOADS = by_name([*SERIAL, *PIPELINED, *BULK, *COPIES, *OCCASIONAL])
 POOL_WORKLOADS: dict[str, PoolWorkload] = by_name(POOLED)
+TYPE_WORKLOADS: dict[str, TypeWorkload] = by_name(TYPED)
 
 
 def chosen_workloads(
     patterns: Sequence[str],
-) -> tuple[list[Workload], list[PoolWorkload]]:
+) -> tuple[list[Workload], list[PoolWorkload], list[TypeWorkload]]:
     """The workloads that match one of the patterns, in the order of the tables.
 
     Raises BenchError for a pattern that matches none.
     """
-    known = {CONNECTION, POOL, *WORKLOADS, *POOL_WORKLOADS}
+    known = {
+        *(CONNECTION, POOL, TYPES),
+        *(*WORKLOADS, *POOL_WORKLOADS, *TYPE_WORKLOADS),
+    }
     for pattern in patterns:
         if not fnmatch.filter(known, pattern):
             raise BenchError(f"no workload matches {pattern!r}; see --list")
     return (
         _picked(WORKLOADS, CONNECTION, patterns or [CONNECTION]),
         _picked(POOL_WORKLOADS, POOL, patterns),
+        _picked(TYPE_WORKLOADS, TYPES, patterns),
     )
 
 

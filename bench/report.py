@@ -20,9 +20,11 @@ from bench.measure import LIMIT, Outcome
 from bench.pools import BASELINE_POOL, NO_RESET_POOL, PoolCandidate
 from bench.stats import (
     CPU,
+    EACH,
     MEMORY,
     P50,
     P99,
+    ROW,
     THROUGHPUT,
     cpu_per_operation,
     figure,
@@ -214,6 +216,45 @@ def memory_row(outcome: Outcome, name: str) -> list[str]:
     memory = figure(outcome, MEMORY, name)
     assert memory is not None
     return [name, digits(memory), rate_cell(outcome, name)]
+
+
+def types_tables(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[Table]:
+    """A table for each direction: nanoseconds of CPU, and how many times ours others'.
+
+    Once for a value alone, and once for it with the row or the call around it.
+    """
+    subject = subject_of(names)
+    rivals = [name for name in names if name != subject]
+    return [
+        Table(
+            [f"{group}, ns", *types_header(names, rivals, WHOLE[group])],
+            [types_row(outcome, names, subject, rivals) for outcome in members],
+        )
+        for group, members in groupby(outcomes, key=lambda outcome: outcome.group)
+    ]
+
+
+# What the second half of each table is about.
+WHOLE = {"decode": "row of one", "encode": "call with one"}
+
+
+def types_header(names: Sequence[str], rivals: Sequence[str], whole: str) -> list[str]:
+    """Twice the same."""
+    each = [*names, *(f"vs {name}" for name in rivals)]
+    return [*each, *(f"{whole}: {cell}" for cell in each)]
+
+
+def types_row(
+    outcome: Outcome, names: Sequence[str], subject: str, rivals: Sequence[str]
+) -> list[str]:
+    """One type in one direction."""
+    cells = [outcome.workload.partition("_")[2]]
+    for measure in (EACH, ROW):
+        for name in names:
+            value = figure(outcome, measure, name)
+            cells.append(MISSING if value is None else digits(value))
+        cells += [times(ratio(outcome, measure, name, subject)) for name in rivals]
+    return cells
 
 
 def goals_table(verdicts: Iterable[Verdict]) -> Table:

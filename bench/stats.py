@@ -17,6 +17,8 @@ CPU = "cpu"
 P50 = "p50"
 P99 = "p99"
 MEMORY = "memory"
+EACH = "each"
+ROW = "row"
 
 
 def rates(outcome: Outcome, name: str) -> list[float]:

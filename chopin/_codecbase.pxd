@@ -1,13 +1,33 @@
 # cython: language_level=3
 """The one shape of every codec. See _codecbase.pyx."""
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from chopin._buffers cimport WriteBuffer
 
+cdef extern from *:
+    """
+    #ifndef CHOPIN_CODECBASE_H
+    #define CHOPIN_CODECBASE_H
+    /* Hand on the exception that a C call has set: Cython sees NULL and propagates. */
+    static inline PyObject *chopin_propagate(void) { return NULL; }
+    static inline PyObject *chopin_none(void) { return Py_NewRef(Py_None); }
+    #endif
+    """
+    object propagate "chopin_propagate"()
+    PyObject *new_none "chopin_none"() noexcept
+
 # Decode `size` bytes of one value that is not NULL. Must check `size` itself and raise
 # through `bad_size` or `bad_value`.
 ctypedef object (*decode_fn)(Codec codec, const unsigned char *data, Py_ssize_t size)
+
+# A decode_fn for a loop: it counts no reference to the codec, which the loop keeps
+# alive, and the caller takes over the one that it returns. NULL says that an exception
+# is set.
+ctypedef PyObject *(*field_fn)(
+    PyObject *codec, const unsigned char *data, Py_ssize_t size
+) noexcept
 
 # Encode one value that is not None: int32 length and the bytes. Raises TypeError,
 # ValueError, OverflowError or ElementError with the reason; what it has written so far

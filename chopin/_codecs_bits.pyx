@@ -56,6 +56,7 @@ from chopin._codecbase import ElementError
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 greatest)
     void *PyUnicode_DATA(object text)
+    Py_UCS4 PyUnicode_READ_CHAR(object text, Py_ssize_t i) noexcept
     object PyLong_FromLong(long value)
 
 cdef object BitString = types.BitString
@@ -152,6 +153,22 @@ cdef int put_hex_pairs(unsigned char *to, str text) noexcept:
     return n
 
 
+cdef bint put_usual_macaddr(unsigned char *to, str text) noexcept:
+    """Parse ``08:00:2b:01:02:03``; False, and nothing of use in `to`, for another."""
+    cdef int high, low, i
+    if len(text) != 17:
+        return False
+    for i in range(6):
+        high = nibble_of(PyUnicode_READ_CHAR(text, 3 * i))
+        low = nibble_of(PyUnicode_READ_CHAR(text, 3 * i + 1))
+        if high < 0 or low < 0:
+            return False
+        if i < 5 and PyUnicode_READ_CHAR(text, 3 * i + 2) != c":":
+            return False
+        to[i] = <unsigned char>(high << 4 | low)
+    return True
+
+
 cdef object decode_macaddr(Codec codec, const unsigned char *data, Py_ssize_t size):
     """6 bytes as a str, `08:00:2b:01:02:03`. Source: server's `macaddr_send`."""
     if size != 6:
@@ -174,6 +191,9 @@ cdef int encode_macaddr(Codec codec, WriteBuffer out, object value) except -1:
     cdef unsigned char[8] data
     if not PyUnicode_Check(value):
         raise TypeError(f"expected str, got {type(value).__name__}")
+    if put_usual_macaddr(data, str(value)):
+        out.put_field(data, 6)
+        return 0
     parts = [value.strip()]
     digits = 12
     for separator, widths in MACADDR_PARTS.items():

@@ -23,7 +23,10 @@ Source: PostgreSQL docs "Arrays"; arrayfuncs.c:array_send.
 from collections.abc import Mapping
 
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.list cimport PyList_CheckExact, PyList_New, PyList_SET_ITEM
+from cpython.list cimport (
+    PyList_CheckExact, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM,
+)
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport (
     PyTuple_Check, PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE,
@@ -34,7 +37,8 @@ from libc.string cimport memchr
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport (
-    LISTS, Codec, bad_size, bad_value, decode_fn, encode_fn, new_codec,
+    LISTS, Codec, bad_size, bad_value, encode_fn, field_fn, new_codec, new_none,
+    propagate,
 )
 from chopin._codecs_bounds cimport bounds_literal, put_bounds
 from chopin._wire cimport (
@@ -50,6 +54,10 @@ cdef extern from *:
     """
     #define CHOPIN_HAS_ITERATOR(object) (Py_TYPE(object)->tp_iter != NULL)
     """
+    # Takes over the reference to `item`.
+    void SET_LIST_ITEM "PyList_SET_ITEM"(
+        list made, Py_ssize_t i, PyObject *item
+    ) noexcept
     bint has_iterator "CHOPIN_HAS_ITERATOR"(object item) noexcept
     void PyObject_GC_Track(object op) noexcept
     void PyObject_GC_UnTrack(object op) noexcept
@@ -125,39 +133,46 @@ cdef list read_dimension(Codec codec, Cursor *c, int32_t *lengths, int n_dims):
     Until it is full the collector does not know it, so that no code of a decoder can
     find a list with holes through `gc`.
     """
-    cdef Codec element = codec.element
-    cdef decode_fn decode = element.decode
-    cdef Py_ssize_t length = lengths[0]
-    cdef const unsigned char *at
-    cdef Py_ssize_t size, i
-    cdef list result = PyList_New(length)
+    cdef Py_ssize_t i
+    cdef list result = PyList_New(lengths[0])
     cdef object item
     PyObject_GC_UnTrack(result)
-    if n_dims > 1:
-        for i in range(length):
+    if n_dims == 1:
+        read_items(codec, c, result)
+    else:
+        for i in range(lengths[0]):
             item = read_dimension(codec, c, lengths + 1, n_dims - 1)
             Py_INCREF(item)
             PyList_SET_ITEM(result, i, item)
-        PyObject_GC_Track(result)
-        return result
-    at = c.at
-    for i in range(length):
+    PyObject_GC_Track(result)
+    return result
+
+
+cdef int read_items(Codec codec, Cursor *c, list result) except -1:
+    """Fill the list of the innermost dimension."""
+    cdef Codec element = codec.element
+    # the list takes over the decoder's own reference, so none is counted here
+    cdef field_fn decode = <field_fn><void *>element.decode
+    cdef const unsigned char *at = c.at
+    cdef Py_ssize_t size, i
+    cdef PyObject *item = NULL
+    for i in range(PyList_GET_SIZE(result)):
         if c.end - at < 4:
             bad_value(codec, "an element is missing")
         size = get_int32(at)
         at += 4
         if size == -1:
-            item = None
+            item = new_none()
         elif size < 0 or size > c.end - at:
             bad_value(codec, f"an element of {size} bytes is out of range")
         else:
-            item = decode(element, at, size)
+            item = decode(<PyObject *>element, at, size)
+            if item is NULL:
+                propagate()
             at += size
-        Py_INCREF(item)
-        PyList_SET_ITEM(result, i, item)
+        SET_LIST_ITEM(result, i, item)
     c.at = at
-    PyObject_GC_Track(result)
-    return result
+    return 0
 
 
 # Arrays: what is a dimension, and how long it is.

@@ -52,7 +52,7 @@ from libc.string cimport memcpy
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, bad_size, bad_value
-from chopin._instances cimport new_object, set_slot, untrack
+from chopin._instances cimport get_slot, new_object, set_slot, untrack
 from chopin._wire cimport (
     bits_of_double,
     bits_of_float,
@@ -498,7 +498,10 @@ cdef int encode_uuid(Codec codec, WriteBuffer out, object value) except -1:
     libraries have one. TypeError, ValueError. Source: server function `uuid_recv`.
     """
     cdef unsigned char[16] data
-    if isinstance(value, UUID):
+    if type(value) is UUID:
+        put_int_as_16(get_slot(UUID_INT, value), data)
+    elif isinstance(value, UUID):
+        # asyncpg's says that it is a subclass, and has no such slot
         put_int_as_16(value.int, data)
     elif PyUnicode_Check(value):
         put_uuid_digits(data, str(value))

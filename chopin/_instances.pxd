@@ -29,6 +29,10 @@ cdef extern from *:
     static inline int chopin_set_slot(PyObject *slot, PyObject *o, PyObject *value) {
         return Py_TYPE(slot)->tp_descr_set(slot, o, value);
     }
+    /* What is in a slot, as object.__getattribute__ finds it after its look-up. */
+    static inline PyObject *chopin_get_slot(PyObject *slot, PyObject *o) {
+        return Py_TYPE(slot)->tp_descr_get(slot, o, (PyObject *)Py_TYPE(o));
+    }
     static inline void chopin_untrack(PyObject *o) {
         PyObject_GC_UnTrack(o);
     }
@@ -38,6 +42,7 @@ cdef extern from *:
     object new_object "chopin_new_object"(object type)
     object new_tuple "chopin_new_tuple"(object type, Py_ssize_t size)
     int set_slot "chopin_set_slot"(object slot, object o, object value) except -1
+    object get_slot "chopin_get_slot"(object slot, object o)
     void untrack "chopin_untrack"(object o) noexcept
 
 

@@ -5,15 +5,9 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint32_t
 
 from chopin._buffers cimport WriteBuffer
-from chopin._codecbase cimport Codec
+from chopin._codecbase cimport Codec, field_fn, new_none
 from chopin._codecs cimport CodecMap
 from chopin._wire cimport get_int32, get_uint16
-
-cdef extern from *:
-    """
-    static inline PyObject *chopin_none(void) { return Py_NewRef(Py_None); }
-    """
-    PyObject *new_none "chopin_none"()
 
 
 cdef class Column:
@@ -31,12 +25,6 @@ cdef class Description:
     cdef readonly tuple parameter_oids
     cdef readonly tuple columns
 
-
-# decode_fn without reference counting of its first argument; see RowPlan.
-# NULL says that an exception is set.
-ctypedef PyObject *(*field_fn)(
-    PyObject *codec, const unsigned char *data, Py_ssize_t size
-) noexcept
 
 cdef struct Field:
     field_fn decode

@@ -23,7 +23,7 @@ from libc.stdint cimport int32_t, uint32_t
 from libc.string cimport memcpy
 
 from chopin._buffers cimport WriteBuffer
-from chopin._codecbase cimport Codec
+from chopin._codecbase cimport Codec, propagate
 from chopin._codecs cimport CodecMap
 from chopin._records cimport RECORD_ITEMS, new_names, new_record, record_track
 from chopin._wire cimport (
@@ -41,13 +41,6 @@ from chopin._wire cimport (
 from chopin._codecbase import ElementError
 from chopin._records import Record
 from chopin.exceptions import DataError, InterfaceError, ProtocolError
-
-cdef extern from *:
-    """
-    /* Hand on the exception that a C call has set: Cython sees NULL and propagates. */
-    static inline PyObject *chopin_propagate(void) { return NULL; }
-    """
-    object propagate "chopin_propagate"()
 
 cdef int MAX_PARAMETERS = 65535  # Bind counts them in 16 bits
 cdef str NO_PARAMETERS = (

@@ -12,7 +12,13 @@ from bench.candidates import CANDIDATES, importable
 from bench.goals import GOALS, Goal, judge
 from bench.measure import LIMIT, Contest, Outcome, Plan, Sample, sliced
 from bench.pools import POOLS
-from bench.registry import POOL_WORKLOADS, WORKLOADS, by_name, chosen_workloads
+from bench.registry import (
+    POOL_WORKLOADS,
+    TYPE_WORKLOADS,
+    WORKLOADS,
+    by_name,
+    chosen_workloads,
+)
 from bench.report import Table, goals_table, number, results_table
 from bench.server import Target
 from bench.stats import CPU, THROUGHPUT, cpu_per_operation, rates, ratio, spread
@@ -71,7 +77,8 @@ def test_goals_are_at_least_in_throughput_and_at_most_in_cpu():
 def test_goals_name_workloads_that_exist():
     """A goal whose workload is misspelt would never be checked."""
     players = {*CANDIDATES, *POOLS, LIMIT}
-    assert {goal.workload for goal in GOALS} <= {*WORKLOADS, *POOL_WORKLOADS}
+    workloads = {*WORKLOADS, *POOL_WORKLOADS, *TYPE_WORKLOADS}
+    assert {goal.workload for goal in GOALS} <= workloads
     assert {goal.rival for goal in GOALS} <= {*players, ""}
     assert {goal.subject for goal in GOALS} <= players
 
@@ -190,11 +197,11 @@ def test_batches_have_no_id_twice():
 
 def test_workloads_are_chosen_by_pattern_in_their_order():
     """Whatever the order of the patterns."""
-    chosen, pool = chosen_workloads(["rows_*", "select_1"])
+    chosen, pool, types = chosen_workloads(["rows_*", "select_1"])
     names = [one.name for one in chosen]
     assert names == ["select_1", "rows_all_six", "rows_no_numeric", "rows_int_float"]
-    assert pool == []
-    assert chosen_workloads([]) == (list(WORKLOADS.values()), [])
+    assert pool == types == []
+    assert chosen_workloads([]) == (list(WORKLOADS.values()), [], [])
 
 
 def test_pattern_without_workload_is_an_error():

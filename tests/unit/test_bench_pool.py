@@ -246,9 +246,9 @@ def test_workloads_can_be_played(one):
 
 def test_pools_are_picked_by_one_word_or_by_pattern():
     """And with the workloads of one connection where both are named."""
-    connection, pool = chosen_workloads(["pool"])
+    connection, pool, _ = chosen_workloads(["pool"])
     assert (connection, pool) == ([], list(POOL_WORKLOADS.values()))
-    connection, pool = chosen_workloads(["connection", "pool_reads_1*"])
+    connection, pool, _ = chosen_workloads(["connection", "pool_reads_1*"])
     assert len(connection) > 20
     names = [one.name for one in pool]
     assert names == ["pool_reads_1", "pool_reads_10", "pool_reads_1000"]

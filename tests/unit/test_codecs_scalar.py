@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from asyncpg.pgproto.pgproto import UUID as TheirUUID  # a subclass by its name only
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -213,6 +214,7 @@ ALSO_TAKEN: list[tuple[int, Any, Any]] = [
     (UUID, Text(ANY_UUID), ANY_UUID),
     (UUID, ForeignUUID(), ANY_UUID),
     (UUID, OwnUUID(int=ANY_UUID.int), ANY_UUID),
+    (UUID, TheirUUID(str(ANY_UUID)), ANY_UUID),
     (NUMERIC, True, Decimal(1)),
     (NUMERIC, 2**64, Decimal(2**64)),
     (NUMERIC, -(10**30), Decimal(-(10**30))),
