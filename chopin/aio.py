@@ -33,6 +33,7 @@ from chopin.exceptions import ConnectionDoesNotExistError
 
 if TYPE_CHECKING:
     from chopin._codecs import CodecMap
+    from chopin._copycolumns import Known
     from chopin._ops import SimpleOp
     from chopin._rows import Description, Record
     from chopin.config import ConnectConfig
@@ -92,6 +93,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         # whether `end` waits for the server to close, when its place is free there too
         self.lingers = False
         self.restoring = 0
+        # what is known of tables that were copied, see _copycolumns
+        self.copied: dict[Any, Known] = {}
         self.on_restored: Callable[[], None] | None = None
 
     def listen(self, listener: Listener) -> None:
