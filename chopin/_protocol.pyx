@@ -297,7 +297,7 @@ cdef class Session:
     def on_broken(self):
         """Abort the transport: the peer broke the protocol."""
 
-    def on_flow(self, bint flows):
+    def _on_flow(self, bint flows):
         """Go on reading, or stop it: what has come waits to be used."""
 
     # -- bytes in ----------------------------------------------------------------------
@@ -521,7 +521,7 @@ cdef class Session:
             self.flush()
         elif not self.parsing and not self.flush_scheduled:
             self.flush_scheduled = True
-            self.loop.call_soon(self._flush_now)
+            self.loop.call_soon(self.flush_now)
         return 0
 
     cdef int hold(self, Op op) except -1:
@@ -549,10 +549,10 @@ cdef class Session:
         self.flush()
         return self.gate.update()
 
-    def _flush_now(self):
+    def flush_now(self):
         """Write what has been gathered, with what the next in line adds to it."""
         if self.gate.handing_over and not self.gate.blocked:
-            self.loop.call_soon(self._flush_now)
+            self.loop.call_soon(self.flush_now)
             return
         self.flush_scheduled = False
         self.flush()

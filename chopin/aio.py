@@ -152,7 +152,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         """The session cannot go on: abort the transport."""
         self.abort()
 
-    def on_flow(self, flows: bool) -> None:
+    def _on_flow(self, flows: bool) -> None:
         """Have the transport read, or not: then the server has to wait."""
         transport = self.transport
         if transport is None or transport.is_closing():
