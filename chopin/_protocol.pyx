@@ -607,7 +607,7 @@ cdef class Session:
 
     cdef int _begins(self, Op op) except -1:
         """The operation has riders: if a block begins with it, let nothing overtake."""
-        if op.riders[-1].startswith("BEGIN"):
+        if _outcomes.begun_block(op.riders):
             self.gate.unconfirmed = True
             self.gate.update()
         return 0
@@ -619,11 +619,8 @@ cdef class Session:
         can run outside of it.
         """
         self.gate.unconfirmed = False
-        if (
-            op.error is not None and self.txn == TXN_IDLE and not op.abandoned
-            and op.riders[-1].startswith("BEGIN")
-        ):
-            self.riders.insert(0, op.riders[-1])
+        if op.error is not None and self.txn == TXN_IDLE and not op.abandoned:
+            self.riders[:0] = _outcomes.begun_block(op.riders)
         return self._changed()
 
     cdef int _changed(self) except -1:
@@ -734,7 +731,7 @@ cdef class Session:
         return _outcomes.Lost(
             op.sql,
             op.number <= self.flushed,
-            op.riders is not None and op.riders[-1].startswith("BEGIN"),
+            bool(_outcomes.begun_block(op.riders)),
             op.error is not None and op.error is self.last_fatal
             and not op.completed and op.program[-1:] != b"~",
         )
