@@ -456,6 +456,10 @@ cdef class CopyInOp(Op):
         session.out.put_raw(PyBytes_AS_STRING(COPY_DONE), 5)
         self.end()
 
+    def leave(self):
+        """Call it off, and do not wait for that."""
+        self.cancel()
+
     def give_up(self):
         """Send CopyFail: nothing is stored."""
         cdef Session session = self.session

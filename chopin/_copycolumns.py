@@ -6,21 +6,22 @@ Layer L4. Imports L0, L3 and `_execute`.
 Rules
 - The types of a table's columns are in the catalog, which everybody may read: nobody
   needs the right to read the table in order to write to it.
-- They are asked for with every COPY. Once they are known, the question travels ahead of
-  the COPY and takes no time of its own; what it answers is looked at before the first
-  byte of data goes out. So no ALTER TABLE of somebody else can make the server misread
-  a value.
+- They are asked for with every COPY, so that no ALTER TABLE of somebody else can make
+  the server misread a value. Once they are known, question and COPY travel together;
+  if the answer is another one than before, that COPY is called off ahead of its data
+  and sent again. Not in a transaction block, which would fail with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from chopin._copy import describe_columns
-from chopin._execute import learn_types, run_now, unblocked
-from chopin._ops import ROWS, start_parse_and_execute, start_prepare
+from chopin._copy import CopyInOp, CopyOutOp, describe_columns
+from chopin._execute import Turn, learn_types, run_now, unblocked
+from chopin._ops import ROWS, start_cached, start_parse_and_execute, start_prepare
 from chopin._protocol import Statement
+from chopin.exceptions import PostgresError
 
 if TYPE_CHECKING:
     from chopin._rows import Description
@@ -39,23 +40,89 @@ ORDER BY a.attnum
 _TEXT, _TEXT_ARRAY = 25, 1009
 
 
-async def columns_of(
-    session: WireProtocol, table: str, names: Sequence[str] | None
-) -> Statement:
-    """The columns that a COPY of a table has, for who has the turn.
+_MOST_KNOWN = 100
+
+_Op = TypeVar("_Op", CopyInOp, CopyOutOp)
+
+
+class Known(NamedTuple):
+    """What was found out of the columns that a COPY of a table has.
+
+    Attributes:
+        types: (name, OID of its type) of all columns of the table.
+        statement: never executed; its columns and its parameters are those of the COPY.
+        version: of the codecs that it was made with.
+    """
+
+    types: list[Any]
+    statement: Statement
+    version: int
+
+
+async def start_with_columns(
+    session: WireProtocol,
+    table: str,
+    names: Sequence[str] | None,
+    start: Callable[[Statement], _Op | None],
+) -> tuple[_Op | None, Statement]:
+    """Send a COPY for which the columns of its table must be known.
 
     Args:
-        session: it is this call's turn on it.
+        session: of the connection.
         table: as SQL.
         names: of the columns, None for all that COPY has.
+        start: sends it, if it can be sent with such columns.
 
     Returns:
-        A statement that is never executed: its columns and its parameters are the
-        columns.
+        What `start` has returned, and what it was given.
 
     Raises:
         UndefinedTableError: there is no such table.
     """
+    key = (table, None if names is None else tuple(names))
+    known = session.copied.get(key)
+    if known is not None and known.version == session.codecs.version:
+        op = await _start_known(session, table, known, start)
+        if op is not None:
+            return op, known.statement
+    async with Turn(session):
+        known = session.copied[key] = await _ask(session, table, names)
+        if len(session.copied) > _MOST_KNOWN:
+            del session.copied[next(iter(session.copied))]
+        return start(known.statement), known.statement
+
+
+async def _start_known(
+    session: WireProtocol,
+    table: str,
+    known: Known,
+    start: Callable[[Statement], _Op | None],
+) -> _Op | None:
+    """Send the question and the COPY together; None if it has to be sent otherwise."""
+    op = None
+    async with Turn(session):
+        if session.transaction_status != "I" or session.riders:
+            return None
+        question = start_cached(session, _COLUMNS, (table,), ROWS, 0, None)
+        if question is None:
+            return None
+        op = start(known.statement)
+    try:
+        if await question == known.types:
+            return op
+    except PostgresError:
+        pass  # asked again, it will be raised or healed
+    except BaseException:
+        if op is not None:
+            op.leave()
+        raise
+    if op is not None:
+        op.leave()
+    return None
+
+
+async def _ask(session: WireProtocol, table: str, names: Sequence[str] | None) -> Known:
+    """Ask for the columns and learn their types, for who has the turn."""
     rows = await run_now(session, _COLUMNS, (table,), ROWS)
     types: dict[str, int] = dict([tuple(row) for row in rows])
     if not names:
@@ -63,7 +130,8 @@ async def columns_of(
     # of a column that is not there, the server will say so
     found = describe_columns(names, [types.get(name, _TEXT) for name in names])
     await learn_types(session, found)
-    return Statement(session, f"COPY {table}", b"", found)
+    statement = Statement(session, f"COPY {table}", b"", found)
+    return Known(rows, statement, session.codecs.version)
 
 
 async def columns_of_query(session: WireProtocol, query: str) -> Statement:

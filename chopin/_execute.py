@@ -40,7 +40,7 @@ from chopin._ops import (
     start_parse_and_execute,
     start_prepare,
 )
-from chopin._outcomes import may_commit
+from chopin._outcomes import begun_block, may_commit
 from chopin._protocol import Statement
 from chopin.exceptions import (
     InterfaceError,
@@ -389,10 +389,10 @@ def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> boo
     # a result that could not be read: the statement has run
     if error.outcome == "unknown" or not _invalidate(session, sql, op, error):
         return False
-    riders = () if op is None else op.riders or ()
+    block = begun_block(None if op is None else op.riders)
     status = session.transaction_status
-    if status == "E" and riders and riders[-1].startswith("BEGIN"):
-        session.riders.extend(("ROLLBACK", riders[-1]))
+    if status == "E" and block:
+        session.riders.extend(("ROLLBACK", *block))
         return True
     return status == "I"
 

@@ -93,6 +93,20 @@ def outcomes(lost: Iterable[Lost], status: str) -> Iterator[Outcome]:
             in_block = False
 
 
+def begun_block(riders: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Those of what rides ahead that begin a block, savepoints in it included.
+
+    Example:
+        >>> begun_block(("ROLLBACK", "BEGIN", "SAVEPOINT a")), begun_block(None)
+        (('BEGIN', 'SAVEPOINT a'), ())
+    """
+    riders = riders or ()
+    for number, rider in enumerate(riders):
+        if rider.startswith("BEGIN"):
+            return riders[number:]
+    return ()
+
+
 def may_commit(sql: str, in_block: bool) -> bool:
     """Whether a text that fails may have committed something before.
 

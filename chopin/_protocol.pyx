@@ -295,7 +295,7 @@ cdef class Session:
     def on_broken(self):
         """Abort the transport: the peer broke the protocol."""
 
-    def on_flow(self, bint flows):
+    def _on_flow(self, bint flows):
         """Go on reading, or stop it: what has come waits to be used."""
 
     # -- bytes in ----------------------------------------------------------------------
@@ -521,7 +521,7 @@ cdef class Session:
             self.flush()
         elif not self.parsing and not self.flush_scheduled:
             self.flush_scheduled = True
-            self.loop.call_soon(self._flush_now)
+            self.loop.call_soon(self.flush_now)
         return 0
 
     cdef int hold(self, Op op) except -1:
@@ -549,10 +549,10 @@ cdef class Session:
         self.flush()
         return self.gate.update()
 
-    def _flush_now(self):
+    def flush_now(self):
         """Write what has been gathered, with what the next in line adds to it."""
         if self.gate.handing_over and not self.gate.blocked:
-            self.loop.call_soon(self._flush_now)
+            self.loop.call_soon(self.flush_now)
             return
         self.flush_scheduled = False
         self.flush()
@@ -607,7 +607,7 @@ cdef class Session:
 
     cdef int _begins(self, Op op) except -1:
         """The operation has riders: if a block begins with it, let nothing overtake."""
-        if op.riders[-1].startswith("BEGIN"):
+        if _outcomes.begun_block(op.riders):
             self.gate.unconfirmed = True
             self.gate.update()
         return 0
@@ -619,11 +619,8 @@ cdef class Session:
         can run outside of it.
         """
         self.gate.unconfirmed = False
-        if (
-            op.error is not None and self.txn == TXN_IDLE and not op.abandoned
-            and op.riders[-1].startswith("BEGIN")
-        ):
-            self.riders.insert(0, op.riders[-1])
+        if op.error is not None and self.txn == TXN_IDLE and not op.abandoned:
+            self.riders[:0] = _outcomes.begun_block(op.riders)
         return self._changed()
 
     cdef int _changed(self) except -1:
@@ -734,7 +731,7 @@ cdef class Session:
         return _outcomes.Lost(
             op.sql,
             op.number <= self.flushed,
-            op.riders is not None and op.riders[-1].startswith("BEGIN"),
+            bool(_outcomes.begun_block(op.riders)),
             op.error is not None and op.error is self.last_fatal
             and not op.completed and op.program[-1:] != b"~",
         )

@@ -154,11 +154,11 @@ def send_password(Session session, bytes data):
     session.out.begin_message(OUT_PASSWORD)
     session.out.put_raw(PyBytes_AS_STRING(data), len(data))
     session.out.end_message()
-    session._flush_now()
+    session.flush_now()
 
 
 def send_terminate(Session session):
     """Say goodbye; the server closes the connection."""
     session.out.begin_message(OUT_TERMINATE)
     session.out.end_message()
-    session._flush_now()
+    session.flush_now()

@@ -68,7 +68,7 @@ cdef class Flow:
         self.waiting += size
         if self.waiting >= LIMIT and not (self.stopped or self.ended):
             self.stopped = True
-            self.session.on_flow(False)
+            self.session._on_flow(False)
         return self.wake()
 
     cdef int wake(self) except -1:
@@ -85,7 +85,7 @@ cdef class Flow:
         if self.session is not None:
             if self.stopped:
                 self.stopped = False
-                self.session.on_flow(True)
+                self.session._on_flow(True)
             if not is_done:
                 self.session.gate.vacate(op)
         return self.wake()
@@ -97,7 +97,7 @@ cdef class Flow:
         self.waiting = 0
         if self.stopped:
             self.stopped = False
-            self.session.on_flow(True)
+            self.session._on_flow(True)
         return items
 
     def wait(self):

@@ -33,6 +33,7 @@ from chopin.exceptions import ConnectionDoesNotExistError
 
 if TYPE_CHECKING:
     from chopin._codecs import CodecMap
+    from chopin._copycolumns import Known
     from chopin._ops import SimpleOp
     from chopin._rows import Description, Record
     from chopin.config import ConnectConfig
@@ -94,6 +95,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         # groups of statements that are not ended yet, and what ends them
         self.open_groups: dict[object, Callable[[], None]] = {}
         self.restoring = 0
+        # what is known of tables that were copied, see _copycolumns
+        self.copied: dict[Any, Known] = {}
         self.on_restored: Callable[[], None] | None = None
 
     def listen(self, listener: Listener) -> None:
@@ -151,7 +154,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         """The session cannot go on: abort the transport."""
         self.abort()
 
-    def on_flow(self, flows: bool) -> None:
+    def _on_flow(self, flows: bool) -> None:
         """Have the transport read, or not: then the server has to wait."""
         transport = self.transport
         if transport is None or transport.is_closing():

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chopin import _copysql as sql
 from chopin._copy import CopyInOp, start_copy_in
-from chopin._copycolumns import columns_of, is_binary
+from chopin._copycolumns import is_binary, start_with_columns
 from chopin._copyfiles import Data, chunks
 from chopin._copytext import text_of
 from chopin._execute import Turn
@@ -40,6 +40,7 @@ from chopin.exceptions import InterfaceError
 from chopin.streaming import Loan, Use, in_its_loop
 
 if TYPE_CHECKING:
+    from chopin._protocol import Statement
     from chopin.connection import Connection
 
 _SLICE = 256 * 1024
@@ -156,13 +157,18 @@ class CopyIn:
     async def _start(self, connection: Connection, use: Use) -> CopyInOp:
         session = connection._session
         use.log(f"COPY {self._table} FROM STDIN", ())
-        async with Turn(session):
-            if self._format is not None:
+        if self._format is not None:
+            async with Turn(session):
                 return start_copy_in(session, self._command(self._format), None)
-            statement = await columns_of(session, self._table, self._columns)
-            if is_binary(statement):
-                return start_copy_in(session, self._command("binary"), statement)
-            return start_copy_in(session, self._command("text"), statement, text_of)
+
+        def start(columns: Statement) -> CopyInOp:
+            if is_binary(columns):
+                return start_copy_in(session, self._command("binary"), columns)
+            return start_copy_in(session, self._command("text"), columns, text_of)
+
+        op, _ = await start_with_columns(session, self._table, self._columns, start)
+        assert op is not None
+        return op
 
     def _command(self, format: str) -> str:
         source = self._table + sql.columns_of(self._columns)

@@ -17,18 +17,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from chopin import _copysql as sql
-from chopin._copy import start_copy_out
+from chopin._copy import CopyOutOp, start_copy_out
 from chopin._copycolumns import (
-    columns_of,
     columns_of_query,
     is_binary,
     literals_of,
+    start_with_columns,
 )
 from chopin._execute import Turn, begun
 from chopin._ops import RowsOp
 from chopin.streaming import Loan, Stream, T, start_stream
 
 if TYPE_CHECKING:
+    from chopin._protocol import Statement
     from chopin.connection import Connection
 
 
@@ -94,21 +95,24 @@ class CopyOut(Stream[T]):
         """As COPY in binary, or as a query where that cannot be."""
         session = connection._session
         query = self._source
-        if not self._args:
-            op = None
-            async with Turn(session):
-                if self._args is None:
-                    statement = await columns_of(session, query, self._columns)
-                else:
-                    statement = await columns_of_query(session, query)
-                if is_binary(statement):
-                    command = self._command(query, "binary")
-                    op = start_copy_out(session, command, statement, self._shape)
-            if op is not None:
-                return await begun(op)
-            if self._args is None:
-                names = [column.name for column in statement.description.columns]
+
+        def start(columns: Statement) -> CopyOutOp | None:
+            if not is_binary(columns):
+                return None
+            command = self._command(query, "binary")
+            return start_copy_out(session, command, columns, self._shape)
+
+        op = None
+        if self._args is None:
+            op, columns = await start_with_columns(session, query, self._columns, start)
+            if op is None:
+                names = [column.name for column in columns.description.columns]
                 query = f"SELECT {', '.join(map(sql.quoted, names))} FROM ONLY {query}"
+        elif not self._args:
+            async with Turn(session):
+                op = start(await columns_of_query(session, query))
+        if op is not None:
+            return await begun(op)
         return await start_stream(connection, query, self._args or (), self._shape)
 
     def _command(self, source: str, format: str) -> str:

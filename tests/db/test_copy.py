@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 import chopin
+from chopin import _copycolumns
 from tests.support.await_points import WHEN, Surroundings, cancel_at
 from tests.support.backends import Gate, assert_whole, until_gone
 from tests.support.pools import assert_serves, patience
@@ -209,6 +210,33 @@ async def test_types_of_today(conn, observer, change):
         assert await read(conn.copy_out("SELECT a FROM altered")) == [(value,)]
     finally:
         observer.execute("DROP TABLE altered")
+
+
+async def test_a_known_table_takes_no_question_of_its_own(conn, works, monkeypatch):
+    """Question and COPY travel together from the second time on, but in a block."""
+    asked = []
+    run_now = _copycolumns.run_now
+
+    async def counted(*args):
+        asked.append(args)
+        return await run_now(*args)
+
+    monkeypatch.setattr(_copycolumns, "run_now", counted)
+    for n in range(3):
+        await conn.copy_records_to_table("works", records=[(n, "x")])
+    assert len(await read(conn.copy_out("works"))) == 3
+    assert len(asked) == 1
+    async with conn.transaction():
+        await conn.execute("ALTER TABLE works ALTER title TYPE int USING 7")
+        await conn.copy_records_to_table("works", records=[(3, 7)])
+    assert len(asked) == 2
+    await conn.execute("ALTER TABLE works ADD more int")
+    await conn.copy_records_to_table("works", records=[(4, 7, 8)])
+    with pytest.raises(chopin.DataError, match="columns"):
+        await conn.copy_records_to_table("works", records=[(5, 7)])
+    await conn.execute("DROP TABLE works")
+    with pytest.raises(chopin.UndefinedTableError):
+        await conn.copy_records_to_table("works", records=[(5, 7)])
 
 
 VALUES = [

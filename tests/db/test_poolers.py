@@ -215,6 +215,26 @@ async def test_batches_and_pipelines(clients):
             assert len(await conn.script("SELECT 1; SELECT 2")) == 2
 
 
+async def test_copy(clients, observer):
+    """COPY and streams, in order and left early: each is one transaction."""
+    observer.execute(
+        "DROP TABLE IF EXISTS pooled_copy; CREATE TABLE pooled_copy (a int)"
+    )
+    try:
+        for n in range(4):
+            conn = clients[n % 2]
+            await conn.copy_records_to_table("pooled_copy", records=[(n,)])
+            with pytest.raises(ZeroDivisionError):
+                async with conn.copy_in("pooled_copy") as copy:
+                    await copy.write_rows((i,) for i in range(30_000))
+                    raise ZeroDivisionError
+            async for _ in conn.stream("SELECT generate_series(1, $1::int)", 100_000):
+                break
+            assert len([row async for row in conn.copy_out("pooled_copy")]) == n + 1
+    finally:
+        observer.execute("DROP TABLE pooled_copy")
+
+
 async def test_blocks(clients, pooler, observer):
     """So do transactions: a block's first statement takes its BEGIN along."""
     observer.execute("CREATE UNLOGGED TABLE IF NOT EXISTS pooled (number int)")

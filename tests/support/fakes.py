@@ -97,7 +97,7 @@ class BareSession(Session):
     def on_deadline(self, when):
         self.events.append(("deadline", when))
 
-    def on_flow(self, flows):
+    def _on_flow(self, flows):
         self.events.append(("flow", flows))
 
     def on_broken(self):

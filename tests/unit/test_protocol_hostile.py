@@ -444,7 +444,7 @@ def test_zero_and_surrogate_are_refused_before_a_byte(start):
     session.riders.append("BEGIN")
     with pytest.raises(ValueError):
         start(session)
-    session._flush_now()
+    session.flush_now()
     assert session.written == []
     assert session.riders == ["BEGIN"]
     assert not session.in_flight
@@ -457,7 +457,7 @@ def test_zero_in_a_startup_value_is_refused_before_a_byte(name, value):
     session = BareSession()
     with pytest.raises(ValueError):
         start_startup(session, {"user": "ada", name: value})
-    session._flush_now()
+    session.flush_now()
     assert session.written == []
     assert not session.in_flight
 
@@ -470,7 +470,7 @@ def test_zero_in_a_rider_is_refused_before_a_byte():
     session.riders.append("SAVEPOINT a\0b")
     with pytest.raises(ValueError):
         query(ROWS)(session, {})
-    session._flush_now()
+    session.flush_now()
     assert session.written == []
 
 
@@ -498,7 +498,7 @@ def test_a_number_of_parameters_that_is_not_the_server_s(count):
     session = with_parameters(65535)
     with pytest.raises(InterfaceError, match="65535"):
         start_query(session, "many", (None,) * count, ROWS, 0, None, None)
-    session._flush_now()
+    session.flush_now()
     assert session.written == []
 
 
@@ -511,7 +511,7 @@ def test_message_of_more_than_a_gibibyte_is_refused(size):
     with mmap.mmap(-1, size) as sparse, memoryview(sparse) as huge:
         with pytest.raises(DataError, match="1 GiB"):
             query(ROWS, huge)(session, {})
-    session._flush_now()
+    session.flush_now()
     assert session.written == []
     op = query(ROWS, b"small")(session, {})
     session.feed(b.bind_complete() + done(0) + READY)
