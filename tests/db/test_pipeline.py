@@ -13,6 +13,11 @@ SELECT = "SELECT a FROM t ORDER BY a"
 numbers = itertools.count(1)
 
 
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
 @pytest.fixture
 async def table(conn):
     """A temporary table ``t (a int PRIMARY KEY)``; returns its values."""
@@ -45,18 +50,17 @@ async def test_replies(conn, table):
 @pytest.mark.parametrize("barrier", ["statement", "group"])
 async def test_into(conn, barrier):
     """Rows in another shape, of new statements and of prepared ones."""
-    pair = NamedTuple("pair", [("a", int), ("b", int)])
     for _ in range(2):
         async with conn.pipeline(barrier=barrier) as p:
-            rows = p.fetch("SELECT 1 AS a, 2 AS b", into=pair)
+            rows = p.fetch("SELECT 1 AS a, 2 AS b", into=Pair)
             row = p.fetchrow("SELECT 1 AS a, 2 AS b", into=dict)
             p.sync()
-            bad = p.fetch("SELECT 1 AS c", into=pair)
+            bad = p.fetch("SELECT 1 AS c", into=Pair)
             p.sync()
             last = p.fetchval("SELECT 3")
             with pytest.raises(chopin.InterfaceError, match="c"):
                 await bad
-        assert rows.result() == [pair(1, 2)]
+        assert rows.result() == [Pair(1, 2)]
         assert (row.result(), last.result()) == ({"a": 1, "b": 2}, 3)
 
 
