@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     T_co = TypeVar("T_co", covariant=True)
 
-    #: What a row becomes: `Record` where a call says nothing.
+    #: What a row becomes: of a cursor or statement, `Record` where nothing is said.
     Row = TypeVar("Row", default=Record)
 
     class Validator(Protocol[T_co]):

@@ -95,8 +95,8 @@ cdef RowPlan plan_in_shape(
 ):
     """The plan of a statement for a shape: from `plans`, or made and kept there.
 
-    `rows` is the statement's own plan. Raises InterfaceError when the columns do not fit
-    the shape.
+    `rows` is the statement's own plan. Raises InterfaceError when the columns
+    do not fit the shape.
     """
     cdef RowPlan plan = plans.get(shape)
     if plan is not None:

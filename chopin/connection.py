@@ -19,7 +19,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack, overload
 
 from chopin import _statements, introspect
 from chopin._execute import (
@@ -119,14 +119,31 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
 
     # -- queries -----------------------------------------------------------------------
 
+    @overload
     async def fetch(
         self,
         query: str,
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> list[Row]:
+        into: None = None,
+    ) -> list[Record]: ...
+    @overload
+    async def fetch(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        into: Shape[Row],
+    ) -> list[Row]: ...
+    async def fetch(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> list[Any]:
         """Run a query and return its rows.
 
         Args:
@@ -169,14 +186,31 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         except PostgresError as error:
             return await self._retry(error, op, ROWS, 0, query, args, timeout, shape)
 
+    @overload
     async def fetchrow(
         self,
         query: str,
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> Row | None:
+        into: None = None,
+    ) -> Record | None: ...
+    @overload
+    async def fetchrow(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        into: Shape[Row],
+    ) -> Row | None: ...
+    async def fetchrow(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> Any:
         """Run a query and return its first row, or None when there is none.
 
         Arguments and errors are those of `fetch`. The server may stop after the first
@@ -371,6 +405,7 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
 
     # -- statements, cursors, transactions ---------------------------------------------
 
+    @overload
     async def prepare(
         self,
         query: str,
@@ -378,8 +413,26 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         name: str | None = None,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> PreparedStatement[Row]:
+        into: None = None,
+    ) -> PreparedStatement[Record]: ...
+    @overload
+    async def prepare(
+        self,
+        query: str,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        into: Shape[Row],
+    ) -> PreparedStatement[Row]: ...
+    async def prepare(
+        self,
+        query: str,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> PreparedStatement[Any]:
         """Prepare a statement that the caller holds.
 
         The methods of the connection prepare and cache by themselves; this is for what
@@ -405,6 +458,7 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         types = introspect.describe_types(self._session.codecs, statement.description)
         return PreparedStatement(self, statement, types, shape)
 
+    @overload
     def cursor(
         self,
         query: str,
@@ -412,8 +466,26 @@ class Connection(Observed, ManyTimes, Batched, Pipelined, Customized):
         prefetch: int | None = None,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> CursorFactory[Row]:
+        into: None = None,
+    ) -> CursorFactory[Record]: ...
+    @overload
+    def cursor(
+        self,
+        query: str,
+        *args: Any,
+        prefetch: int | None = None,
+        timeout: float | None = None,
+        into: Shape[Row],
+    ) -> CursorFactory[Row]: ...
+    def cursor(
+        self,
+        query: str,
+        *args: Any,
+        prefetch: int | None = None,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> CursorFactory[Any]:
         """Return a cursor, to iterate over (`async for`) or to await.
 
         Args:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from chopin._execute import Turn, heal, statements_for
 from chopin._many import ManyOp, start_many
@@ -74,6 +74,7 @@ class ManyTimes:
         """
         await self._many(command, args, timeout, False, None)
 
+    @overload
     async def fetchmany(
         self,
         query: str,
@@ -81,8 +82,26 @@ class ManyTimes:
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> list[Row]:
+        into: None = None,
+    ) -> list[Record]: ...
+    @overload
+    async def fetchmany(
+        self,
+        query: str,
+        args: Rows,
+        *,
+        timeout: float | None = None,
+        into: Shape[Row],
+    ) -> list[Row]: ...
+    async def fetchmany(
+        self,
+        query: str,
+        args: Rows,
+        *,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> list[Any]:
         """Run a query once for each sequence of arguments and return all their rows.
 
         Arguments and errors are those of `executemany`; `record_class` and `into` those

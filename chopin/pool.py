@@ -33,7 +33,16 @@ from collections.abc import (
 )
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NoReturn,
+    Self,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from chopin._lease import PoolAcquireContext, lease_of
 from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query, start_script
@@ -228,14 +237,31 @@ class Pool(Operated, PoolBatched, PoolPipelined):
 
     # -- single queries ----------------------------------------------------------------
 
+    @overload
     def fetch(
         self,
         query: str,
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> Coroutine[Any, Any, list[Row]]:
+        into: None = None,
+    ) -> Coroutine[Any, Any, list[Record]]: ...
+    @overload
+    def fetch(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        into: Shape[Row],
+    ) -> Coroutine[Any, Any, list[Row]]: ...
+    def fetch(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> Coroutine[Any, Any, list[Any]]:
         """Run a query on some connection and return its rows; see `Connection.fetch`.
 
         A plain read that is known to be fast may share a connection with others when
@@ -259,14 +285,31 @@ class Pool(Operated, PoolBatched, PoolPipelined):
             shape = row_shape(record_class, into)
         return self._single(ROWS, 0, query, args, timeout, shape)
 
+    @overload
     def fetchrow(
         self,
         query: str,
         *args: Any,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> Coroutine[Any, Any, Row | None]:
+        into: None = None,
+    ) -> Coroutine[Any, Any, Record | None]: ...
+    @overload
+    def fetchrow(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        into: Shape[Row],
+    ) -> Coroutine[Any, Any, Row | None]: ...
+    def fetchrow(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> Coroutine[Any, Any, Any]:
         """Run a query and return its first row; see `Connection.fetchrow`, `fetch`.
 
         Example:
@@ -321,6 +364,7 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         async with self._within(timeout) as connection:
             await connection.executemany(command, args)
 
+    @overload
     async def fetchmany(
         self,
         query: str,
@@ -328,8 +372,26 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         *,
         timeout: float | None = None,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> list[Row]:
+        into: None = None,
+    ) -> list[Record]: ...
+    @overload
+    async def fetchmany(
+        self,
+        query: str,
+        args: Rows,
+        *,
+        timeout: float | None = None,
+        into: Shape[Row],
+    ) -> list[Row]: ...
+    async def fetchmany(
+        self,
+        query: str,
+        args: Rows,
+        *,
+        timeout: float | None = None,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> list[Any]:
         """Run a query for each sequence of arguments and return all their rows.
 
         See `Connection.fetchmany`.
@@ -340,7 +402,8 @@ class Pool(Operated, PoolBatched, PoolPipelined):
         """
         shape = _named(row_shape(record_class, into))
         async with self._within(timeout) as connection:
-            return await connection.fetchmany(query, args, **shape)
+            rows: list[Any] = await connection.fetchmany(query, args, **shape)
+        return rows
 
     @contextlib.asynccontextmanager
     async def _within(self, timeout: float | None) -> AsyncIterator[Connection]:

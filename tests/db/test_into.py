@@ -341,7 +341,7 @@ async def test_with_a_query_logger(conn):
 @pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
 @pytest.mark.parametrize("by", ["shape", "codec"])
 async def test_exceptions_that_are_no_errors(conn, error, by):
-    """Whatever the user's code raises: nobody waits for ever, the connection goes on."""
+    """Whatever the user's code raises, nobody waits for ever."""
 
     def fail(*values):
         raise error("of the user's")
