@@ -270,10 +270,13 @@ cdef int note_index(error, Py_ssize_t index) except -1:
 
 
 cdef str text_of(list requests):
-    """The text of a group, for whoever asks what was sent or what it can have done."""
+    """The text of a group, for whoever asks what was sent or what it can have done.
+
+    A comment at the end of one text must not hide where the next one begins.
+    """
     if len(requests) == 1:
         return (<Statement>(<tuple>requests[0])[0]).sql
-    return ";\n".join(
+    return "\n;\n".join(
         {(<Statement>(<tuple>request)[0]).sql: None for request in requests}
     )
 

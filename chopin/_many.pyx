@@ -112,6 +112,8 @@ cdef class ManyOp(RowsOp):
             part.put_raw(PyBytes_AS_STRING(EXECUTE), 10)
             self.element += 1
             if part.length >= CHUNK:
+                if self.is_over():
+                    return False  # the iterator has ended the connection
                 self.hand_over()
                 self.session.flush()
                 return True

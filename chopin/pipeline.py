@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
 from chopin._batch import GroupOp, start_group
 from chopin._execute import (
@@ -297,13 +297,23 @@ class Pipeline:
 
     # -- what is queued ----------------------------------------------------------------
 
+    @overload
     def fetch(
         self,
         query: str,
         *args: Any,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> Reply[list[Row]]:
+        into: None = None,
+    ) -> Reply[list[Record]]: ...
+    @overload
+    def fetch(self, query: str, *args: Any, into: Shape[Row]) -> Reply[list[Row]]: ...
+    def fetch(
+        self,
+        query: str,
+        *args: Any,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> Reply[Any]:
         """Queue a query; its reply is the list of rows, as of `Connection.fetch`.
 
         Args:
@@ -314,13 +324,25 @@ class Pipeline:
         """
         return self._add(query, args, ROWS, 0, row_shape(record_class, into))
 
+    @overload
     def fetchrow(
         self,
         query: str,
         *args: Any,
         record_class: type[Record] | None = None,
-        into: Shape[Row] | None = None,
-    ) -> Reply[Row | None]:
+        into: None = None,
+    ) -> Reply[Record | None]: ...
+    @overload
+    def fetchrow(
+        self, query: str, *args: Any, into: Shape[Row]
+    ) -> Reply[Row | None]: ...
+    def fetchrow(
+        self,
+        query: str,
+        *args: Any,
+        record_class: type[Record] | None = None,
+        into: Any = None,
+    ) -> Reply[Any]:
         """Queue a query; its reply is the first row or None."""
         return self._add(query, args, ROW, 0, row_shape(record_class, into))
 

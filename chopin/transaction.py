@@ -237,7 +237,7 @@ class Transaction:
         await self._rollback()
 
     async def _commit(self) -> None:
-        await calls_sent(self._conn._session)
+        await self._calls_sent()
         if self._leave_unsent():
             self._state = TransactionState.COMMITTED
             return
@@ -262,7 +262,7 @@ class Transaction:
             )
 
     async def _rollback(self) -> None:
-        await calls_sent(self._conn._session)
+        await self._calls_sent()
         if not self._leave_unsent():
             session = self._conn._session
             session.riders.clear()
@@ -273,6 +273,17 @@ class Transaction:
         if not self._nested:
             self._conn._top_xact = None
         self._state = TransactionState.ROLLEDBACK
+
+    async def _calls_sent(self) -> None:
+        """Wait until what was called in the block is sent, ahead of its end."""
+        try:
+            await calls_sent(self._conn._session)
+        except BaseException:
+            # what waits to be sent would run outside of the block
+            self._conn._top_xact = None
+            self._state = TransactionState.FAILED
+            self._conn.terminate()
+            raise
 
     def _leave_unsent(self) -> bool:
         """Take the block's begin back if nothing has ridden on it yet."""

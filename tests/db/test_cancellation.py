@@ -130,6 +130,72 @@ async def fetchmany(run):
     assert rows == [(run.number,)] * 3
 
 
+async def executemany_lazily(run):
+    """Rows that have to be waited for."""
+
+    async def rows():
+        for _ in range(3):
+            await asyncio.sleep(0)
+            yield run.number, ""
+
+    await run.conn.executemany("INSERT INTO marks VALUES ($1, $2)", rows())
+
+
+async def batch_first(run):
+    """Statements that are not prepared yet."""
+    mark = f"INSERT INTO marks VALUES ($1, '{run.number}')"
+    results = await run.conn.batch([(mark, run.number), f"SELECT {run.number}"])
+    assert results[1] == [(run.number,)]
+
+
+async def batch_cached(run):
+    """Statements that are prepared, after the first run."""
+    mark = ("INSERT INTO marks VALUES ($1, $2)", run.number, "")
+    await run.conn.batch([mark, "SELECT generate_series(1, 1000)", mark])
+
+
+async def script(run):
+    """Several statements as text, with their results."""
+    mark = f"INSERT INTO marks VALUES ({run.number})"
+    results = await run.conn.script(f"{mark}; SELECT {run.number}; {mark}")
+    assert results[1] == [(run.number,)]
+
+
+async def pipeline(run):
+    """Statements by themselves, new and prepared ones; one of them writes."""
+    async with run.conn.pipeline() as p:
+        new = p.fetchval(f"SELECT {run.number}")
+        p.execute("INSERT INTO marks VALUES ($1, $2)", run.number, "")
+        assert await new == run.number
+        last = p.fetchval("SELECT $1::int", run.number)
+    assert last.result() == run.number
+
+
+async def pipeline_group(run):
+    """A group, all or nothing."""
+    async with run.conn.pipeline(barrier="group") as p:
+        for text in ("a", "b"):
+            p.execute("INSERT INTO marks VALUES ($1, $2)", run.number, text)
+        new = p.fetchval(f"SELECT {run.number}")
+    assert new.result() == run.number
+
+
+async def transaction_batch(run):
+    """A block whose first statements are a batch."""
+    async with run.conn.transaction():
+        await batch_first(run)
+        run.is_leaving = True
+
+
+async def transaction_pipeline(run):
+    """A block in a pipeline, which waits for what was queued."""
+    async with run.conn.pipeline() as p:
+        async with run.conn.transaction():
+            p.execute(f"INSERT INTO marks VALUES ({run.number})")
+            p.execute("INSERT INTO marks VALUES ($1, $2)", run.number, "")
+            run.is_leaving = True
+
+
 async def transaction_commit(run):
     """A block with two statements."""
     async with run.conn.transaction():
@@ -262,7 +328,15 @@ ALL = {
         execute_with_args,
         executemany_small,
         executemany_large,
+        executemany_lazily,
         fetchmany,
+        batch_first,
+        batch_cached,
+        script,
+        pipeline,
+        pipeline_group,
+        transaction_batch,
+        transaction_pipeline,
         transaction_commit,
         transaction_first_use,
         transaction_simple,
@@ -283,7 +357,15 @@ ROWS = {
     "execute_with_args": 1,
     "executemany_small": 2,
     "executemany_large": BIG_MANY,
+    "executemany_lazily": 3,
     "fetchmany": 3,
+    "batch_first": 1,
+    "batch_cached": 2,
+    "script": 2,
+    "pipeline": 1,
+    "pipeline_group": 2,
+    "transaction_batch": 1,
+    "transaction_pipeline": 2,
     "transaction_commit": 2,
     "transaction_first_use": 2,
     "transaction_simple": 2,
@@ -291,8 +373,10 @@ ROWS = {
     "transaction_nested": 3,
     "transaction_by_hand": 1,
 }
-# Where a cancellation may meet a ROLLBACK, whose failure ends the connection.
+# Where a cancellation may meet a ROLLBACK, whose failure ends the connection; or calls
+# of a block that are not sent yet at its end.
 MAY_CLOSE = {
+    "transaction_pipeline",
     "transaction_rollback",
     "transaction_nested",
     "transaction_by_hand",

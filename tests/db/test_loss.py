@@ -62,6 +62,10 @@ async def assert_closed(conn):
         lambda: conn.fetchval("SELECT $1::int", 1),
         lambda: conn.execute("SELECT 1"),
         lambda: conn.executemany("SELECT $1::int", [(1,)]),
+        lambda: conn.batch(["SELECT 1"]),
+        lambda: conn.batch([]),
+        lambda: conn.script("SELECT 1"),
+        lambda: conn.pipeline().__aenter__(),
         lambda: conn.prepare("SELECT 1"),
         lambda: conn.reset(),
         lambda: conn.transaction().start(),
@@ -81,6 +85,15 @@ async def call(conn, gate, method):
         await conn.execute(f"SELECT 1; SELECT 2 FROM {gate.sql}")
     elif method == "executemany":
         await conn.executemany(sql, [(1,), (2,)])
+    elif method == "batch":
+        await conn.batch(["SELECT 1", (sql, 1), "SELECT 2"])
+    elif method == "script":
+        await conn.script(f"SELECT 1; SELECT 2 FROM {gate.sql}")
+    elif method == "pipeline":
+        async with conn.pipeline() as p:
+            p.fetch("SELECT 1")
+            p.fetch(sql, 1)
+            p.fetch("SELECT 2")
     elif method == "statement":
         await (await conn.prepare(sql)).fetch(1)
     elif method == "transaction":
@@ -104,7 +117,18 @@ def end_session(how, pid, observer, proxy):
 
 @pytest.mark.parametrize("how", ["terminate", "drop", "reset"])
 @pytest.mark.parametrize(
-    "method", ["fetch", "execute", "executemany", "statement", "transaction", "cursor"]
+    "method",
+    [
+        "fetch",
+        "execute",
+        "executemany",
+        "batch",
+        "script",
+        "pipeline",
+        "statement",
+        "transaction",
+        "cursor",
+    ],
 )
 async def test_in_the_middle(method, how, connect, tcp_dsn, observer):
     """A call that is being worked on says that it was cut off, and why, if known."""

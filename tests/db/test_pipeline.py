@@ -13,6 +13,11 @@ SELECT = "SELECT a FROM t ORDER BY a"
 numbers = itertools.count(1)
 
 
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
 @pytest.fixture
 async def table(conn):
     """A temporary table ``t (a int PRIMARY KEY)``; returns its values."""
@@ -45,11 +50,6 @@ async def test_replies(conn, table):
 @pytest.mark.parametrize("barrier", ["statement", "group"])
 async def test_into(conn, barrier):
     """Rows in another shape, of new statements and of prepared ones."""
-
-    class Pair(NamedTuple):
-        a: int
-        b: int
-
     for _ in range(2):
         async with conn.pipeline(barrier=barrier) as p:
             rows = p.fetch("SELECT 1 AS a, 2 AS b", into=Pair)

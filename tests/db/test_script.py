@@ -8,6 +8,11 @@ import pytest
 import chopin
 
 
+class Pair(NamedTuple):
+    a: int
+    b: str
+
+
 async def test_all_results(conn):
     """Each statement has its rows, its status and its count."""
     results = await conn.script(
@@ -51,11 +56,6 @@ async def test_into(conn):
     results = await conn.script("SELECT 1 AS a, 'x' AS b; SELECT 2 AS c", into=dict)
     assert results == [[{"a": 1, "b": "x"}], [{"c": 2}]]
     assert await conn.script("SELECT 1, 2", into=tuple) == [[(1, 2)]]
-
-    class Pair(NamedTuple):
-        a: int
-        b: str
-
     with pytest.raises(chopin.InterfaceError) as caught:
         await conn.script("SELECT 1 AS a, 'x' AS b; SELECT 2 AS c", into=Pair)
     assert caught.value.outcome == "unknown"

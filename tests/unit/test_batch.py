@@ -441,7 +441,18 @@ def test_group_says_what_it_runs():
     session = open_session()
     both(session)
     WRITE_AND_READ(session, {})
-    assert session.last_sql == f"{WRITE};\n{SQL}"
+    assert session.last_sql == f"{WRITE}\n;\n{SQL}"
+
+
+def test_group_that_hides_a_write_behind_a_comment():
+    """Lost with its connection, it is no read."""
+    session = open_session()
+    read = f"{SQL} -- a comment"
+    prepared(session, read)
+    prepared(session, WRITE, b.no_data(), b"s2")
+    op = group((read, (1,), ROWS), (WRITE, (1,), STATUS))(session, {})
+    session.lost(None)
+    assert op.exception().outcome == "unknown"
 
 
 # -- results ---------------------------------------------------------------------------

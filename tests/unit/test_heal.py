@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from chopin._execute import heal
-from chopin.exceptions import QueryCanceledError
+from chopin._execute import heal, heal_group
+from chopin.exceptions import PostgresError, QueryCanceledError
 
 
 def is_healed(sql, *, is_bystander=True, has_run=False, status="I"):
@@ -49,3 +49,53 @@ def test_in_a_block(status):
 def test_request_that_was_meant_for_it():
     """Somebody has cancelled it himself."""
     assert not is_healed("SELECT 1", is_bystander=False)
+
+
+# Groups
+
+
+class Cache(SimpleNamespace):
+    """As much of a session as healing looks at, with some statements cached."""
+
+    def __init__(self, *texts):
+        statements = {
+            sql: SimpleNamespace(closed=False, name=sql.encode(), cached=True)
+            for sql in texts
+        }
+        super().__init__(
+            transaction_status="I",
+            riders=[],
+            closes=[],
+            pooled=False,
+            statements=statements,
+            descriptions=dict.fromkeys(texts),
+        )
+
+
+def grouped(texts, code, **fields):
+    """Whether a group is repeated after an error; and what is still cached then."""
+    session = Cache(*texts)
+    op = SimpleNamespace(
+        bystander=True, completed=True, riders=(), sql="\n;\n".join(texts)
+    )
+    error = PostgresError.new({"S": "ERROR", "C": code, "M": "no", **fields})
+    return heal_group(session, texts, op, error), list(session.statements)
+
+
+def test_group_whose_plan_is_stale():
+    """All of its statements are described again."""
+    stale = grouped(["SELECT 1", "SELECT 2"], "0A000", R="RevalidateCachedQuery")
+    assert stale == (True, [])
+
+
+def test_group_that_a_cancel_request_has_hit():
+    """It is repeated if none of it can have committed by itself."""
+    plain = ["SELECT 1", "INSERT INTO t VALUES (1)"]
+    assert grouped(plain, "57014") == (True, plain)
+    for bad in ("CALL p()", "COMMIT", "SET a = 1"):
+        assert not grouped(["SELECT 1", bad], "57014")[0]
+
+
+def test_group_with_another_error():
+    """It stands, and so does what is known."""
+    assert grouped(["SELECT 1"], "23505") == (False, ["SELECT 1"])

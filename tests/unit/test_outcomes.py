@@ -48,6 +48,8 @@ SCRIPTS = [
     "BEGIN; INSERT INTO t VALUES (1); commit and chain; SELECT 1",
     "PREPARE TRANSACTION 'x'; SELECT 1",
     "ROLLBACK; INSERT INTO t VALUES (1)",
+    "SELECT 1; -- done\nCOMMIT; SELECT 2",
+    "SELECT 1;/* done */COMMIT; SELECT 2",
 ]
 OTHERS = [
     READ,
@@ -59,6 +61,7 @@ OTHERS = [
     "INSERT INTO t SELECT call FROM calls",
     "SELECT docall()",
     "UPDATE t SET a = 'the end'",
+    "SELECT CASE WHEN a THEN 1 END FROM t; SELECT 1",
     "",
 ]
 

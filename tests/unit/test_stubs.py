@@ -66,6 +66,10 @@ async def main(conn: Connection, pool: Pool) -> None:
     reveal_type(await statement.fetchrow())
     reveal_type(await statement.fetch(into=tuple))
     items: list[Item] = await conn.fetch("SELECT 1 AS a")
+    async with conn.pipeline() as p:
+        reveal_type(await p.fetch("SELECT 1 AS a"))
+        reveal_type(await p.fetchrow("SELECT 1 AS a", into=Item))
+    reveal_type((await conn.batch(["SELECT 1"]))[0].row_count)
     await pool.fetch("SELECT 1", into=5)
     try:
         async with conn.transaction():
@@ -96,6 +100,9 @@ REVEALED = [
     "program.Item",
     "program.Item | None",
     "list[tuple[Any, ...]]",
+    "list[chopin._rows.Record]",
+    "program.Item | None",
+    "int | None",
     "str | None",
 ]
 # records that were to be items, 5, and two of a record
