@@ -27,8 +27,8 @@ import chopin
 from bench.floor import READY, STARTUP
 from bench.limit import message
 from bench.loops import LOOPS, loop_factory
-from bench.profileplaces import Place, perf, recorded
-from bench.report import Table
+from bench.profileplaces import Place, perf, places_table, recorded
+from bench.report import Table, machine
 from bench.words import BenchError
 from chopin._ops import ROWS, start_query
 from chopin.testing import TemporaryServer
@@ -42,6 +42,20 @@ MANY_ROWS = f"""
         n % 2 = 0 AS sold
     FROM generate_series(1, {MANY}) n
 """
+
+PAGE = """# Where the time of the hot path goes
+
+Made by `python -m bench.profilehot --markdown docs/profile.md`; do not edit it. What
+follows from it is in [design.md](design.md).
+
+*Whose it is*: CPU time of the client for one call, medians of interleaved rounds. Each
+line has everything above it in it; "its own" is what it adds. The bare event loop sends
+the same bytes, waits for the last byte of the answer and makes nothing of it: no driver
+can be cheaper. The kernel's part is in all of them, and nearly the same.
+
+*Where it is*: samples of the client's CPU by who was running, for the last of our
+lines. What the interpreter does for Chopin counts as the interpreter's there. On a
+virtual machine much of what the kernel is charged with is the time until it wakes."""
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -255,16 +269,6 @@ def layers_table(case: Case, found: dict[str, Cost]) -> Table:
     return Table(["", "CPU µs", "program", "kernel", "its own", "share"], rows)
 
 
-def places_table(found: Sequence[Place]) -> Table:
-    """Where it runs."""
-    rows = [
-        [place.name, f"{place.share:.1f} %", place.named()]
-        for place in sorted(found, key=lambda place: -place.share)
-        if place.share >= 0.3
-    ]
-    return Table(["where", "samples", "most of it, in %"], rows)
-
-
 async def profile(port: int, options: argparse.Namespace) -> list[tuple[str, Table]]:
     """All tables of this loop, with their headings."""
     tables = []
@@ -295,10 +299,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Profile on each loop; print or write the tables."""
+    """Profile on each loop; print the tables, or write the page."""
     if not options.no_perf:
         perf()
-    lines: list[str] = []
+    is_page = options.markdown is not None
+    parts = [PAGE] if is_page else []
+    facts = ", ".join(f"{name} {value}" for name, value in machine().items())
+    parts.append(f"{facts}.")
     with TemporaryServer() as server:
         for name in LOOPS if options.loop == "both" else (options.loop,):
             factory = loop_factory(name)
@@ -306,15 +313,15 @@ def run(options: argparse.Namespace) -> None:
                 raise BenchError(f"{name} is not installed")
             # connections need no end here: the loop's is theirs, and the server's
             runner = asyncio.Runner(loop_factory=factory)
-            tables = runner.run(profile(server.port, options))
-            for heading, table in tables:
-                lines.append(f"### {name}, {heading}\n")
-                lines.append(table.render(options.markdown is not None) + "\n")
-    text = "\n".join(lines)
-    if options.markdown is None:
-        print(text)
-    else:
+            parts.append(f"## {name}")
+            for heading, table in runner.run(profile(server.port, options)):
+                parts.append(f"### {heading} ({name})")
+                parts.append(table.render(is_page))
+    text = "\n\n".join(parts) + "\n"
+    if is_page:
         options.markdown.write_text(text, encoding="utf-8")
+    else:
+        print(text)
 
 
 def main() -> int:

@@ -15,11 +15,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import chopin
+from bench.report import Table
 from bench.words import BenchError
 
 FREQUENCY = 4999
@@ -39,7 +40,7 @@ PLACES = (
     ),
     ("interpreter: objects and calls", r"libpython|python3", ""),
     ("interpreter: decimal, datetime", r"_decimal|_datetime|libmpdec", ""),
-    ("C library", r"libc|libm|\[vdso\]", ""),
+    ("C library", r"libc\.|libc-|libm\.|libm-|\[vdso\]", ""),
     ("kernel: network", r"kernel", r"tcp|ip_|sock|skb|net|loopback|unix|iov|copy_"),
     ("kernel: waiting and waking", r"kernel", r"sched|task|epoll|ep_|wake|spin|poll"),
     ("kernel: memory", r"kernel", r"page|fault|clear_|mem|vma|folio|lru|unmap"),
@@ -154,3 +155,13 @@ def readable(symbol: str, shared_object: str) -> str:
     elif len(parts) > 1:
         del parts[0]
     return ".".join([*parts, rest])
+
+
+def places_table(found: Sequence[Place]) -> Table:
+    """Where it runs."""
+    rows = [
+        [place.name, f"{place.share:.1f} %", place.named()]
+        for place in sorted(found, key=lambda place: -place.share)
+        if place.share >= 0.3
+    ]
+    return Table(["where", "samples", "most of it, in %"], rows)
