@@ -15,7 +15,6 @@ import asyncio
 import importlib
 import random
 import resource
-import statistics
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -48,10 +47,12 @@ PAGE = """# Where the time of the hot path goes
 Made by `python -m bench.profilehot --markdown docs/profile.md`; do not edit it. What
 follows from it is in [design.md](design.md).
 
-*Whose it is*: CPU time of the client for one call, medians of interleaved rounds. Each
-line has everything above it in it; "its own" is what it adds. The bare event loop sends
-the same bytes, waits for the last byte of the answer and makes nothing of it: no driver
-can be cheaper. The kernel's part is in all of them, and nearly the same.
+*Whose it is*: CPU time of the client for one call, the least of interleaved rounds,
+since whatever else the machine does can only add to it. The bare event loop sends the
+same bytes, waits for the end of the answer by a Future and makes nothing of it. The
+session is Chopin's core, without any object that users see; it wakes its task as soon
+as the answer has been read, where a Future takes a turn of the loop more. "Its own" is
+what a line adds to the one above it.
 
 *Where it is*: samples of the client's CPU by who was running, for the last of our
 lines. What the interpreter does for Chopin counts as the interpreter's there. On a
@@ -217,22 +218,22 @@ async def cost_of(call: Call, calls: int) -> Cost:
 
 
 async def costs(case: Case, rounds: int) -> dict[str, Cost]:
-    """Of all layers and peers: medians of interleaved rounds.
-
-    The kernel counts in ticks who used the CPU, program or kernel: that is taken from
-    the sum of all rounds.
-    """
+    """Of all layers and peers: the least of interleaved rounds."""
     calls = case.layers | case.peers
     found: dict[str, list[Cost]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name in random.sample(list(calls), len(calls)):
             found[name].append(await cost_of(calls[name], case.calls))
-    return {name: middle(every) for name, every in found.items()}
+    return {name: least(every) for name, every in found.items()}
 
 
-def middle(every: Sequence[Cost]) -> Cost:
-    """The median of the whole, parted as the sum is."""
-    whole = statistics.median(cost.whole for cost in every)
+def least(every: Sequence[Cost]) -> Cost:
+    """The least of the whole, parted as the sum is.
+
+    The kernel counts in ticks whether program or kernel has used the CPU, of which a
+    round has too few.
+    """
+    whole = min(cost.whole for cost in every)
     total = sum(cost.whole for cost in every)
     user = whole * sum(cost.user for cost in every) / total
     return Cost(user, whole - user)
@@ -266,7 +267,9 @@ def layers_table(case: Case, found: dict[str, Cost]) -> Table:
             share = f"{100 * (cost.whole - before) / whole:.0f} %"
             before = cost.whole
         rows.append([name, *micro, own, share])
-    return Table(["", "CPU µs", "program", "kernel", "its own", "share"], rows)
+    return Table(
+        ["", "CPU µs", "in the program", "in the kernel", "its own", "share"], rows
+    )
 
 
 async def profile(port: int, options: argparse.Namespace) -> list[tuple[str, Table]]:

@@ -83,15 +83,8 @@ def recorded() -> Iterator[list[Place]]:
     places: list[Place] = []
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder, "perf.data"))
-        command = [perf(), "record", "-q", "-e", "cpu-clock", "-F", str(FREQUENCY)]
-        recorder = subprocess.Popen(
-            [*command, "-o", data, "-p", str(os.getpid())], stderr=subprocess.PIPE
-        )
-        try:
+        with recording(data):
             yield places
-        finally:
-            recorder.send_signal(signal.SIGINT)
-            _, complaint = recorder.communicate(timeout=STOP_S)
         command = [perf(), "report", "-i", data, "--stdio", "-t", "\t"]
         shown = subprocess.run(
             [*command, "--percent-limit", "0", "--fields", "overhead,dso,symbol"],
@@ -100,7 +93,33 @@ def recorded() -> Iterator[list[Place]]:
         )
     places += by_place(shown.stdout)
     if not places:
-        raise BenchError(f"perf has seen nothing: {complaint.decode()}{shown.stderr}")
+        raise BenchError(f"perf has seen nothing: {shown.stderr}")
+
+
+@contextlib.contextmanager
+def recording(data: str) -> Iterator[None]:
+    """While perf writes samples to a file: it takes a while to begin, and says so."""
+    asking, ask = os.pipe()
+    answer, answering = os.pipe()
+    command = [perf(), "record", "-q", "-e", "cpu-clock", "-F", str(FREQUENCY)]
+    command += ["-D", "-1", "--control", f"fd:{asking},{answering}"]
+    recorder = subprocess.Popen(
+        [*command, "-o", data, "-p", str(os.getpid())],
+        stderr=subprocess.PIPE,
+        pass_fds=(asking, answering),
+    )
+    try:
+        os.close(answering)  # now the answer ends where perf does
+        os.write(ask, b"enable\n")
+        if not os.read(answer, 64):
+            complaint = recorder.communicate(timeout=STOP_S)[1].decode()
+            raise BenchError(f"perf does not record: {complaint}")
+        yield
+    finally:
+        recorder.send_signal(signal.SIGINT)
+        recorder.communicate(timeout=STOP_S)
+        for end in (asking, ask, answer):
+            os.close(end)
 
 
 def by_place(report: str) -> list[Place]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.profilehot import Case, Cost, layers_table, middle
+from bench.profilehot import Case, Cost, layers_table, least
 from bench.profileplaces import OUR_OBJECTS, by_place, place_of, places_table, readable
 
 OURS = sorted(OUR_OBJECTS)[0]
@@ -79,7 +79,7 @@ def test_layers_have_what_they_add():
     ]
 
 
-def test_middle_is_parted_as_the_sum():
+def test_least_is_parted_as_the_sum():
     """One tick of the clock in one round says nothing of that round."""
-    cost = middle([Cost(4.0, 0.0), Cost(0.0, 4.0), Cost(8.0, 0.0)])
+    cost = least([Cost(4.0, 0.0), Cost(0.0, 4.0), Cost(8.0, 0.0)])
     assert (cost.user, cost.kernel) == (3.0, 1.0)
