@@ -35,7 +35,7 @@ from bench.words import BenchError
 ROOT = Path(__file__).parent.parent
 BASELINE = Path(__file__).with_name("baseline.json")
 THRESHOLD = 3.0
-LIMIT_S = 600
+LIMIT_S = 1200
 # Where things lie in memory changes with every change of the sources, and with it how
 # often the interpreter's method cache misses: up to 1 % or so. A verdict takes the
 # median of several layouts.
