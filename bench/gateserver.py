@@ -109,8 +109,8 @@ class Script:
             start += 1 + length
             match kind:
                 case b"P":
-                    name, sql, _ = body.split(b"\0", 2)
-                    self._prepared[name] = sql.decode()
+                    name, text, _ = body.split(b"\0", 2)
+                    self._prepared[name] = text.decode()
                     said += message(b"1", b"")
                 case b"D":
                     said += self._answers[self._prepared[body[1:-1]]].described()
