@@ -10,6 +10,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+GATE_ARGS ?=
 
 VERSION := $(shell $(PYTHON) -c 'import sys; v = sys.version_info; \
 	print("%d.%d%s" % (v[0], v[1], getattr(sys, "abiflags", "")) if v >= (3, 11) else "")')
@@ -24,7 +25,7 @@ BUILT := $(VENV)/.stamp-build$(if $(CHOPIN_DEBUG),-debug)
 SOURCES := setup.py $(wildcard chopin/*.pyx chopin/*.pxd chopin/*.h chopin/_record.c)
 PY_TREES := $(wildcard chopin tests bench examples setup.py)
 
-.PHONY: build test unit db lint bench annotate demo clean
+.PHONY: build test unit db lint bench gate annotate demo clean
 
 build: $(BUILT)
 
@@ -45,6 +46,10 @@ lint: build
 
 bench: build
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# Instructions, not time: nothing else on the machine matters. Needs valgrind.
+gate: build
+	$(BIN)/python -m bench.gate $(GATE_ARGS)
 
 # One HTML page per module: the yellower a line, the more Python is in it.
 annotate: $(DEPS)

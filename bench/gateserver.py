@@ -109,8 +109,8 @@ class Script:
             start += 1 + length
             match kind:
                 case b"P":
-                    name, sql, _ = body.split(b"\0", 2)
-                    self._prepared[name] = sql.decode()
+                    name, text, _ = body.split(b"\0", 2)
+                    self._prepared[name] = text.decode()
                     said += message(b"1", b"")
                 case b"D":
                     said += self._answers[self._prepared[body[1:-1]]].described()
@@ -124,17 +124,16 @@ class Script:
                 case b"S":
                     said += message(b"Z", status)
                 case b"Q":
-                    text = body[:-1].decode()
-                    said += self._answer_to(text).executed()
-                    status = STATUS_AFTER.get(text.split()[0].rstrip(";"), status)
+                    for sql in filter(str.strip, body[:-1].decode().split(";")):
+                        said += self._answer_to(sql).executed()
+                        status = STATUS_AFTER.get(sql.split()[0], status)
                     said += message(b"Z", status)
                 case b"C":
                     said += message(b"3", b"")
         return status, said
 
     def _answer_to(self, sql: str) -> Answer:
-        word = sql.split()[0].rstrip(";")
-        return self._answers.get(sql) or Answer(tag=word)
+        return self._answers.get(sql) or Answer(tag=sql.split()[0])
 
 
 def parameters_of(bind: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 Uses perf where it is installed, because most of the time is spent in compiled code
 that Python's own profiler does not see; cProfile otherwise, or with ``--tool``.
+`bench.profilehot` does so with the hot path, layer by layer.
 Python 3.12 and later name Python functions in perf's output with ``-X perf``.
 """
 
@@ -10,20 +11,16 @@ import asyncio
 import contextlib
 import cProfile
 import itertools
-import os
 import pstats
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from bench.candidates import SUBJECT, Candidate, importable
 from bench.loops import LOOPS, loop_factory
 from bench.measure import open_seat
+from bench.profileplaces import places_table, recorded
 from bench.registry import WORKLOADS
 from bench.server import Administration, Target, open_target, schema_of
 from bench.words import BenchError
@@ -46,22 +43,10 @@ def with_cprofile() -> Iterator[None]:
 
 @contextlib.contextmanager
 def with_perf() -> Iterator[None]:
-    """Sample this process with perf and print the symbols with the most samples."""
-    with tempfile.TemporaryDirectory() as folder:
-        data = str(Path(folder, "perf.data"))
-        command = ["perf", "record", "-q", "-F", "1999", "-o", data]
-        recorder = subprocess.Popen([*command, "-p", str(os.getpid())])
-        try:
-            yield
-        finally:
-            recorder.send_signal(signal.SIGINT)
-            recorder.wait()
-        report = ["perf", "report", "-i", data, "--stdio", "--percent-limit", "0.5"]
-        shown = subprocess.run(
-            [*report, "--fields", "overhead,dso,symbol"], capture_output=True, text=True
-        )
-    lines = [line for line in shown.stdout.splitlines() if line[:1] not in ("", "#")]
-    print("\n".join(lines[: 2 * LINES]) or shown.stderr)
+    """Sample this process with perf and print in which parts of it the samples were."""
+    with recorded() as places:
+        yield
+    print(places_table(places).as_text())
 
 
 TOOLS = {"perf": with_perf, "cprofile": with_cprofile}

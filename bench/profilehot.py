@@ -15,7 +15,6 @@ import asyncio
 import importlib
 import random
 import resource
-import statistics
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,8 +26,8 @@ import chopin
 from bench.floor import READY, STARTUP
 from bench.limit import message
 from bench.loops import LOOPS, loop_factory
-from bench.profileplaces import Place, perf, recorded
-from bench.report import Table
+from bench.profileplaces import Place, perf, places_table, recorded
+from bench.report import Table, machine
 from bench.words import BenchError
 from chopin._ops import ROWS, start_query
 from chopin.testing import TemporaryServer
@@ -42,6 +41,22 @@ MANY_ROWS = f"""
         n % 2 = 0 AS sold
     FROM generate_series(1, {MANY}) n
 """
+
+PAGE = """# Where the time of the hot path goes
+
+Made by `python -m bench.profilehot --markdown docs/profile.md`; do not edit it. What
+follows from it is in [design.md](design.md).
+
+*Whose it is*: CPU time of the client for one call, the least of interleaved rounds,
+since whatever else the machine does can only add to it. The bare event loop sends the
+same bytes, waits for the end of the answer by a Future and makes nothing of it. The
+session is Chopin's core, without any object that users see; it wakes its task as soon
+as the answer has been read, where a Future takes a turn of the loop more. "Its own" is
+what a line adds to the one above it.
+
+*Where it is*: samples of the client's CPU by who was running, for the last of our
+lines. What the interpreter does for Chopin counts as the interpreter's there. On a
+virtual machine much of what the kernel is charged with is the time until it wakes."""
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -203,22 +218,22 @@ async def cost_of(call: Call, calls: int) -> Cost:
 
 
 async def costs(case: Case, rounds: int) -> dict[str, Cost]:
-    """Of all layers and peers: medians of interleaved rounds.
-
-    The kernel counts in ticks who used the CPU, program or kernel: that is taken from
-    the sum of all rounds.
-    """
+    """Of all layers and peers: the least of interleaved rounds."""
     calls = case.layers | case.peers
     found: dict[str, list[Cost]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name in random.sample(list(calls), len(calls)):
             found[name].append(await cost_of(calls[name], case.calls))
-    return {name: middle(every) for name, every in found.items()}
+    return {name: least(every) for name, every in found.items()}
 
 
-def middle(every: Sequence[Cost]) -> Cost:
-    """The median of the whole, parted as the sum is."""
-    whole = statistics.median(cost.whole for cost in every)
+def least(every: Sequence[Cost]) -> Cost:
+    """The least of the whole, parted as the sum is.
+
+    The kernel counts in ticks whether program or kernel has used the CPU, of which a
+    round has too few.
+    """
+    whole = min(cost.whole for cost in every)
     total = sum(cost.whole for cost in every)
     user = whole * sum(cost.user for cost in every) / total
     return Cost(user, whole - user)
@@ -252,17 +267,9 @@ def layers_table(case: Case, found: dict[str, Cost]) -> Table:
             share = f"{100 * (cost.whole - before) / whole:.0f} %"
             before = cost.whole
         rows.append([name, *micro, own, share])
-    return Table(["", "CPU µs", "program", "kernel", "its own", "share"], rows)
-
-
-def places_table(found: Sequence[Place]) -> Table:
-    """Where it runs."""
-    rows = [
-        [place.name, f"{place.share:.1f} %", place.named()]
-        for place in sorted(found, key=lambda place: -place.share)
-        if place.share >= 0.3
-    ]
-    return Table(["where", "samples", "most of it, in %"], rows)
+    return Table(
+        ["", "CPU µs", "in the program", "in the kernel", "its own", "share"], rows
+    )
 
 
 async def profile(port: int, options: argparse.Namespace) -> list[tuple[str, Table]]:
@@ -295,10 +302,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Profile on each loop; print or write the tables."""
+    """Profile on each loop; print the tables, or write the page."""
     if not options.no_perf:
         perf()
-    lines: list[str] = []
+    is_page = options.markdown is not None
+    parts = [PAGE] if is_page else []
+    facts = ", ".join(f"{name} {value}" for name, value in machine().items())
+    parts.append(f"{facts}.")
     with TemporaryServer() as server:
         for name in LOOPS if options.loop == "both" else (options.loop,):
             factory = loop_factory(name)
@@ -306,15 +316,15 @@ def run(options: argparse.Namespace) -> None:
                 raise BenchError(f"{name} is not installed")
             # connections need no end here: the loop's is theirs, and the server's
             runner = asyncio.Runner(loop_factory=factory)
-            tables = runner.run(profile(server.port, options))
-            for heading, table in tables:
-                lines.append(f"### {name}, {heading}\n")
-                lines.append(table.render(options.markdown is not None) + "\n")
-    text = "\n".join(lines)
-    if options.markdown is None:
-        print(text)
-    else:
+            parts.append(f"## {name}")
+            for heading, table in runner.run(profile(server.port, options)):
+                parts.append(f"### {heading} ({name})")
+                parts.append(table.render(is_page))
+    text = "\n\n".join(parts) + "\n"
+    if is_page:
         options.markdown.write_text(text, encoding="utf-8")
+    else:
+        print(text)
 
 
 def main() -> int:

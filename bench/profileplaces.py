@@ -15,11 +15,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import chopin
+from bench.report import Table
 from bench.words import BenchError
 
 FREQUENCY = 4999
@@ -39,7 +40,7 @@ PLACES = (
     ),
     ("interpreter: objects and calls", r"libpython|python3", ""),
     ("interpreter: decimal, datetime", r"_decimal|_datetime|libmpdec", ""),
-    ("C library", r"libc|libm|\[vdso\]", ""),
+    ("C library", r"libc\.|libc-|libm\.|libm-|\[vdso\]", ""),
     ("kernel: network", r"kernel", r"tcp|ip_|sock|skb|net|loopback|unix|iov|copy_"),
     ("kernel: waiting and waking", r"kernel", r"sched|task|epoll|ep_|wake|spin|poll"),
     ("kernel: memory", r"kernel", r"page|fault|clear_|mem|vma|folio|lru|unmap"),
@@ -82,15 +83,8 @@ def recorded() -> Iterator[list[Place]]:
     places: list[Place] = []
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder, "perf.data"))
-        command = [perf(), "record", "-q", "-e", "cpu-clock", "-F", str(FREQUENCY)]
-        recorder = subprocess.Popen(
-            [*command, "-o", data, "-p", str(os.getpid())], stderr=subprocess.PIPE
-        )
-        try:
+        with recording(data):
             yield places
-        finally:
-            recorder.send_signal(signal.SIGINT)
-            _, complaint = recorder.communicate(timeout=STOP_S)
         command = [perf(), "report", "-i", data, "--stdio", "-t", "\t"]
         shown = subprocess.run(
             [*command, "--percent-limit", "0", "--fields", "overhead,dso,symbol"],
@@ -99,7 +93,33 @@ def recorded() -> Iterator[list[Place]]:
         )
     places += by_place(shown.stdout)
     if not places:
-        raise BenchError(f"perf has seen nothing: {complaint.decode()}{shown.stderr}")
+        raise BenchError(f"perf has seen nothing: {shown.stderr}")
+
+
+@contextlib.contextmanager
+def recording(data: str) -> Iterator[None]:
+    """While perf writes samples to a file: it takes a while to begin, and says so."""
+    asking, ask = os.pipe()
+    answer, answering = os.pipe()
+    command = [perf(), "record", "-q", "-e", "cpu-clock", "-F", str(FREQUENCY)]
+    command += ["-D", "-1", "--control", f"fd:{asking},{answering}"]
+    recorder = subprocess.Popen(
+        [*command, "-o", data, "-p", str(os.getpid())],
+        stderr=subprocess.PIPE,
+        pass_fds=(asking, answering),
+    )
+    try:
+        os.close(answering)  # now the answer ends where perf does
+        os.write(ask, b"enable\n")
+        if not os.read(answer, 64):
+            complaint = recorder.communicate(timeout=STOP_S)[1].decode()
+            raise BenchError(f"perf does not record: {complaint}")
+        yield
+    finally:
+        recorder.send_signal(signal.SIGINT)
+        recorder.communicate(timeout=STOP_S)
+        for end in (asking, ask, answer):
+            os.close(end)
 
 
 def by_place(report: str) -> list[Place]:
@@ -154,3 +174,13 @@ def readable(symbol: str, shared_object: str) -> str:
     elif len(parts) > 1:
         del parts[0]
     return ".".join([*parts, rest])
+
+
+def places_table(found: Sequence[Place]) -> Table:
+    """Where it runs."""
+    rows = [
+        [place.name, f"{place.share:.1f} %", place.named()]
+        for place in sorted(found, key=lambda place: -place.share)
+        if place.share >= 0.3
+    ]
+    return Table(["where", "samples", "most of it, in %"], rows)

@@ -532,7 +532,7 @@ def test_programs_of_workers_are_not_immune(start, kind):
             "import os, signal; name = signal.getsignal(signal.SIGINT).__name__;"
             " mask = signal.pthread_sigmask(signal.SIG_BLOCK, []);"
             # in one piece: two of them write to one pipe
-            " os.write(1, f'{name} {mask}\\n'.encode())"
+            " os.write(1, f'{name} {mask}\\\\n'.encode())"
         )
 
         async def main():
