@@ -16,6 +16,7 @@ Rules
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport int64_t
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._ops cimport RowsOp, put_bind, put_parse, refuse_copy
@@ -30,6 +31,7 @@ from chopin._wire cimport (
 
 from chopin.exceptions import ProtocolError
 
+cdef int64_t MAX_DIGIT = 10**17      # of a number of rows: no overflow
 cdef Py_ssize_t CHUNK = 64 * 1024    # written at once
 
 # Execute of the unnamed portal without a limit, and Sync.
@@ -64,6 +66,7 @@ cdef class ManyOp(RowsOp):
             kind == MSG_COMMAND_COMPLETE or kind == MSG_EMPTY_QUERY_RESPONSE
         ):
             self.n_done += 1
+            self.row_count += count_in(data, size)
         elif self.n_bound > self.n_done:
             return refuse_copy(self, kind)
         if self.n_bound > self.element or not 0 <= self.n_bound - self.n_done <= 1:
@@ -82,7 +85,7 @@ cdef class ManyOp(RowsOp):
         if self.error is None:
             self.error = self.bad
         if self.error is None:
-            self.resolve(self.rows)
+            self.resolve(self.row_count if self.rows is None else self.rows)
         return Op.on_ready(self)
 
     cdef int on_error(self, object error) except -1:
@@ -182,6 +185,20 @@ cdef class ManyOp(RowsOp):
         self.ended = True
         self.session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
         return self.session.release()
+
+
+cdef int64_t count_in(const unsigned char *tag, Py_ssize_t size) noexcept:
+    """How many rows a command has touched: the number that ends CommandComplete's tag.
+
+    Layout: a zero-terminated string such as ``INSERT 0 1``; 0 where it has no number.
+    """
+    cdef int64_t count = 0, digit = 1
+    cdef Py_ssize_t i = size - 2
+    while i >= 0 and c"0" <= tag[i] <= c"9" and digit <= MAX_DIGIT:
+        count += digit * (tag[i] - c"0")
+        digit *= 10
+        i -= 1
+    return count
 
 
 cdef tuple row_of_arguments(row, Py_ssize_t element):

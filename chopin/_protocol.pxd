@@ -144,6 +144,7 @@ cdef class Session:
     cdef int _parameter(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _notification(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _wake(self) except -1
+    cdef int _wake_later(self) except -1
     cdef int _begins(self, Op op) except -1
     cdef int _confirm(self, Op op) except -1
     cdef int _changed(self) except -1

@@ -70,8 +70,6 @@ from chopin._wire cimport (
     take_int32,
 )
 
-import re
-
 from chopin import _effects, _outcomes, _statements
 from chopin.exceptions import (
     InterfaceError,
@@ -83,12 +81,6 @@ from chopin.exceptions import (
 cdef double NEVER = float("inf")
 cdef Py_ssize_t FRAME_LIMIT = 1 << 30          # the server's own limit on a message
 cdef Py_ssize_t STARTING_FRAME_LIMIT = 1 << 16  # before the server has proved itself
-
-# FOR UPDATE, FOR SHARE and their kin, with anything in between: mistaking a literal for
-# them costs parallel query, missing one would lock a row too many.
-cdef object find_locking = re.compile(
-    r"\bfor\b.*\b(?:update|share)\b", re.IGNORECASE | re.DOTALL
-).search
 
 # Commands after which prepared statements cannot be relied on.
 cdef dict TAGS = {
@@ -214,7 +206,7 @@ cdef class Statement:
         self.description = description
         self.used = True
         self.row_rule = ROWS_UNKNOWN
-        self.locking = find_locking(sql) is not None
+        self.locking = _statements.locks_rows(sql)
         self.leaves_state = not _effects.effects(sql) & _effects.CLEAN
         self.plan(session)
 
@@ -313,7 +305,7 @@ cdef class Session:
         except BaseException as error:
             self.break_off(error)
             if not isinstance(error, Exception):
-                self.parsing = False
+                self._wake_later()
                 raise
         if self.settled:
             self._wake()
@@ -488,12 +480,17 @@ cdef class Session:
                         self.settled = settled[i + 1:] + self.settled
                         raise
         finally:
-            self.parsing = False
-            for op in self.settled:
-                Waiter.settle(op)
-            self.settled = []
-            self.flush()
+            self._wake_later()
         return 0
+
+    cdef int _wake_later(self) except -1:
+        """The read is over: tasks that did not run yet are left to the event loop."""
+        cdef list settled
+        self.parsing = False
+        settled, self.settled = self.settled, []
+        for op in settled:
+            Waiter.settle(op)
+        return self.flush()
 
     # -- bytes out ---------------------------------------------------------------------
 
@@ -671,18 +668,27 @@ cdef class Session:
 
     cdef int _cancel_head(self) except -1:
         """Ask for a CancelRequest; if it is late it may hit those behind the head."""
+        if not self.head.cancel_sent:
+            self.head.cancel_sent = True
+            self._begin_cancel()
+            self.on_cancel_needed()
+        return 0
+
+    def _begin_cancel(self):
+        """A cancel request goes out; `cancel_ended` follows.
+
+        Returns:
+            Whether there is something to cancel, which may hit what comes behind it.
+        """
         cdef Op op = self.head
-        if op.cancel_sent:
-            return 0
-        op.cancel_sent = True
-        op = op.next
-        while op is not None:
-            op.bystander = True
+        if op is None or not op.abandoned:
+            return False
+        while op.next is not None:
             op = op.next
+            op.bystander = True
         self.gate.cancelling += 1
         self.gate.update()
-        self.on_cancel_needed()
-        return 0
+        return True
 
     def cancel_ended(self):
         """The server has closed the socket of a cancel request, or that failed."""

@@ -44,6 +44,16 @@ _leaves_no_table = re.compile(
 ).fullmatch
 
 
+# FOR UPDATE, FOR SHARE and their kin, with anything in between: mistaking a literal for
+# them costs parallel query, missing one would lock a row too many.
+_locks = re.compile(r"\bfor\b.*\b(?:update|share)\b", re.IGNORECASE | re.DOTALL).search
+
+
+def locks_rows(sql: str) -> bool:
+    """Whether a text may lock the rows that it returns."""
+    return _locks(sql) is not None
+
+
 def makes_tables(sql: str) -> bool:
     """Whether a text that leaves state behind may make a temporary table."""
     return _leaves_no_table(sql) is None

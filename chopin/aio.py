@@ -43,6 +43,9 @@ use_cancelled_error(asyncio.CancelledError)
 
 #: Seconds for a cancelled operation to end on the server, its cancel request included.
 CANCEL_TIMEOUT = 5.0
+# Seconds after which it is asked for once more: the server drops a request that comes
+# before its process has taken up the query. Each time it waits twice as long.
+_CANCEL_PAUSE = 0.1
 
 
 class Listener(Protocol):
@@ -86,6 +89,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self._listener: weakref.ref[Listener] | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._drain_timer: asyncio.TimerHandle | None = None
+        self._cancel_timer: asyncio.TimerHandle | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._restoration: str | None = None
@@ -115,7 +119,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: end timers and tasks, and tell the listener."""
         self.lost(exc)
-        for timer in (self._deadline_timer, self._drain_timer, self._sweep_timer):
+        self._stop_draining()
+        for timer in (self._deadline_timer, self._sweep_timer):
             if timer is not None:
                 timer.cancel()
         for task in self._tasks:
@@ -166,18 +171,24 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
 
     def on_cancel_needed(self) -> None:
         """Send a cancel request, and watch that the operation ends after it."""
-        task = self.loop.create_task(self._cancel())
+        self._stop_draining()
+        self._drain_timer = self.loop.call_later(CANCEL_TIMEOUT, self._check_drained)
+        self._request_cancel(_CANCEL_PAUSE)
+
+    def _request_cancel(self, pause: float) -> None:
+        task = self.loop.create_task(self._cancel(pause))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-        self._drain_timer = self.loop.call_later(CANCEL_TIMEOUT, self._check_drained)
+
+    def _stop_draining(self) -> None:
+        for timer in (self._drain_timer, self._cancel_timer):
+            if timer is not None:
+                timer.cancel()
+        self._drain_timer = self._cancel_timer = None
 
     def on_drained(self) -> None:
         """What was cancelled has ended; do what `restore` was asked for."""
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._drain_timer = None
+        self._stop_draining()
         if self._restoration is not None and self.is_open:
             sql, self._restoration = self._restoration, None
             texts = [sql] if sql else []
@@ -228,7 +239,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         if self.on_restored is not None:
             self.on_restored()
 
-    async def _cancel(self) -> None:
+    async def _cancel(self, pause: float) -> None:
         try:
             if self.place is not None and self.cancel_key:
                 async with asyncio.timeout(CANCEL_TIMEOUT):
@@ -240,6 +251,13 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             pass
         finally:
             self.cancel_ended()
+        if self._drain_timer is not None and self._cancel_timer is None:
+            self._cancel_timer = self.loop.call_later(pause, self._cancel_again, pause)
+
+    def _cancel_again(self, pause: float) -> None:
+        self._cancel_timer = None
+        if self._begin_cancel():
+            self._request_cancel(2 * pause)
 
     def _check_drained(self) -> None:
         self._drain_timer = None

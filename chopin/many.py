@@ -52,7 +52,7 @@ class ManyTimes:
         args: Rows,
         *,
         timeout: float | None = None,
-    ) -> None:
+    ) -> int:
         """Run a statement once for each sequence of arguments: all of them or none.
 
         Args:
@@ -63,6 +63,9 @@ class ManyTimes:
                 serves nobody else and may be in a transaction.
             timeout: seconds for everything.
 
+        Returns:
+            How many rows it has touched or returned, all together.
+
         Raises:
             PostgresError: what the server says; `batch_index` is the position of the
                 row that it refused.
@@ -71,8 +74,10 @@ class ManyTimes:
         Example:
             >>> await conn.executemany(
             ...     "INSERT INTO t VALUES ($1, $2)", [(1, 2), (3, 4)])
+            2
         """
-        await self._many(command, args, timeout, False, None)
+        count: int = await self._many(command, args, timeout, False, None)
+        return count
 
     @overload
     async def fetchmany(
@@ -112,8 +117,7 @@ class ManyTimes:
             ...     "INSERT INTO t VALUES ($1) RETURNING id", [(1,), (2,)])
         """
         shape = row_shape(record_class, into)
-        rows = await self._many(query, args, timeout, True, shape)
-        assert rows is not None
+        rows: list[Any] = await self._many(query, args, timeout, True, shape)
         return rows
 
     async def _many(
@@ -124,13 +128,16 @@ class ManyTimes:
         want_rows: bool,
         shape: Any,
         statement: Statement | None = None,
-    ) -> list[Any] | None:
-        """Execute-many, with a statement of the user's or the cached one."""
+    ) -> Any:
+        """The rows of an execute-many, or the number of those that it has touched.
+
+        With a statement of the user's, or the cached one.
+        """
         async with self._limited(command, args, timeout):
             while True:
                 op = await self._send_many(command, args, want_rows, shape, statement)
                 try:
-                    rows: list[Any] | None = await op
+                    return await op
                 except PostgresError as error:
                     # an iterator is used up; a sequence can be sent again
                     if (
@@ -144,8 +151,6 @@ class ManyTimes:
                             f"in element #{error.batch_index} of executemany() sequence"
                         )
                     raise
-                else:
-                    return rows
 
     async def _send_many(
         self,

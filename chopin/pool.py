@@ -357,16 +357,17 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         args: Rows,
         *,
         timeout: float | None = None,
-    ) -> None:
+    ) -> int:
         """Run a statement for each sequence of arguments: all of them or none.
 
         See `Connection.executemany`.
 
         Example:
             >>> await pool.executemany("INSERT INTO t VALUES ($1)", [(1,), (2,)])
+            2
         """
         async with self._within(timeout) as connection:
-            await connection.executemany(command, args)
+            return await connection.executemany(command, args)
 
     @overload
     async def fetchmany(

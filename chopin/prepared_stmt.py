@@ -218,18 +218,22 @@ class PreparedStatement(Generic[Row]):
         shape = row_shape(record_class, into)
         if shape is None:
             shape = self._shape
-        rows = await self._connection._many(
+        rows: list[Any] = await self._connection._many(
             statement.sql, args, timeout, True, shape, statement
         )
-        assert rows is not None
         return rows
 
-    async def executemany(self, args: Rows, *, timeout: float | None = None) -> None:
-        """Run the statement for each sequence of arguments: all of them or none."""
+    async def executemany(self, args: Rows, *, timeout: float | None = None) -> int:
+        """Run the statement for each sequence of arguments: all of them or none.
+
+        Returns:
+            How many rows it has touched or returned, all together.
+        """
         statement = self._open("executemany")
-        await self._connection._many(
+        count: int = await self._connection._many(
             statement.sql, args, timeout, False, None, statement
         )
+        return count
 
     def _open(self, method: str) -> Statement:
         check_held(self._connection, f"PreparedStatement.{method}")

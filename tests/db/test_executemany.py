@@ -39,9 +39,19 @@ async def table(conn):
     ],
 )
 async def test_any_iterable_of_sequences(conn, table, args):
-    """Rows are sequences, in any iterable; nothing is returned."""
-    assert await conn.executemany(INSERT, args) is None
+    """Rows are sequences, in any iterable; their number is returned."""
+    assert await conn.executemany(INSERT, args) == 2
     assert await table() == [(1, "a"), (2, "b")]
+
+
+async def test_number_of_rows(conn, table):
+    """All the rows that were touched are counted, however many each time."""
+    rows = [(i, "x") for i in range(100)]
+    assert await conn.executemany(INSERT, rows) == 100
+    update = "UPDATE t SET b = 'y' WHERE a < $1"
+    assert await conn.executemany(update, [(0,), (12,), (200,), (10,)]) == 122
+    assert await conn.executemany("SET application_name TO 'x'", [()] * 3) == 0
+    assert await conn.executemany("", [()]) == 0
 
 
 async def test_generator_is_read_once(conn, table):
@@ -218,7 +228,7 @@ async def test_bad_statement(conn):
 async def test_rows_of_a_select_are_dropped(conn):
     """A statement with rows can be executed many times as well."""
     query = "SELECT repeat('x', $1) FROM generate_series(1, 10)"
-    assert await conn.executemany(query, [(1000,)] * 50) is None
+    assert await conn.executemany(query, [(1000,)] * 50) == 500
     assert await conn.fetchval("SELECT 1") == 1
 
 

@@ -47,7 +47,7 @@ RESULTS = [
     ("fetchmany", ("SELECT $1::int * 2", [(1,), (2,)]), {}, [(2,), (4,)]),
     ("execute", ("SELECT 1; SELECT 2 UNION SELECT 3",), {}, "SELECT 2"),
     ("execute", ("SELECT $1::int", 1), {}, "SELECT 1"),
-    ("executemany", ("SELECT $1::int", [(1,), (2,)]), {}, None),
+    ("executemany", ("SELECT $1::int", [(1,), (2,)]), {}, 2),
 ]
 ERRORS = [
     ("fetch", ("SELECT 1/0",), chopin.DivisionByZeroError),

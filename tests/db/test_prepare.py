@@ -109,8 +109,8 @@ async def test_executemany(conn):
     """A statement executes many at once, all or none."""
     await conn.execute("CREATE TEMP TABLE t (a int UNIQUE)")
     statement = await conn.prepare("INSERT INTO t VALUES ($1)")
-    assert await statement.executemany((i,) for i in range(3)) is None
-    assert await statement.executemany([]) is None
+    assert await statement.executemany((i,) for i in range(3)) == 3
+    assert await statement.executemany([]) == 0
     with pytest.raises(chopin.UniqueViolationError):
         await statement.executemany([(3,), (0,)])
     with pytest.raises(chopin.DataError, match=r"\$1 in element #1 of executemany"):

@@ -494,6 +494,36 @@ async def test_late_cancellation_is_told_to_nobody():
 
 
 @on_both_loops
+async def test_request_that_comes_too_early_is_repeated(monkeypatch):
+    """A server drops the request if its process has not taken up the query yet."""
+    monkeypatch.setattr(chopin.aio, "_CANCEL_PAUSE", 0.001)
+    taken = asyncio.Event()
+
+    async def on_cancel(target, request):
+        if len(server.cancel_requests) == 3:
+            taken.set()
+
+    async def script(conn):
+        await conn.expect("Query")
+        await taken.wait()
+        conn.send(b.error_response(code="57014", message="at last"))
+        conn.send(b.ready_for_query())
+        await conn.expect("Query")
+        conn.send(b.command_complete("SELECT 0") + b.ready_for_query())
+
+    async with Postmaster(script, on_cancel=on_cancel) as server:
+        connection = await connect(server)
+        task = asyncio.ensure_future(connection.execute("SLOW"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await connection.execute("FAST") == "SELECT 0"
+        assert len(server.cancel_requests) == 3
+        await connection.close()
+
+
+@on_both_loops
 async def test_request_cancel_by_itself(certificate):
     """It returns when the server has closed the socket."""
     seen = []

@@ -89,7 +89,7 @@ MANY = [
         Say((b.bind_complete() + b.command_complete("INSERT 0 1")) * 2),
         Waits("many"),
         Say(READY),
-        Ends("many"),
+        Ends("many", 2),
         Has(blocked, (False, False)),
         given=prepared,
     ),
@@ -100,7 +100,7 @@ MANY = [
         Call(finish),
         Sent("Sync"),
         Say(READY),
-        Ends("many"),
+        Ends("many", 0),
         given=prepared,
     ),
     Script(
