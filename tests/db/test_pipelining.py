@@ -41,7 +41,7 @@ async def test_all_methods_at_once(conn):
         conn.fetch("TABLE t"),
     )
     assert got == [
-        [(1,)], "INSERT 0 1", (1,), None, 6, "INSERT 0 1", [(5,), (6,)], 21,
+        [(1,)], "INSERT 0 1", (1,), 2, 6, "INSERT 0 1", [(5,), (6,)], 21,
         "SELECT 1", [],
     ]  # fmt: skip
 

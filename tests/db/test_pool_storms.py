@@ -94,7 +94,7 @@ async def script(pool, number):
 async def many(pool, number):
     """Execute-many: all rows or none."""
     sql = "INSERT INTO storm VALUES ($1, 'many')"
-    return await pool.executemany(sql, [(number,)] * 3), None
+    return await pool.executemany(sql, [(number,)] * 3), 3
 
 
 async def set_and_leave(pool, number):
