@@ -239,6 +239,32 @@ async def test_written_while_the_block_is_left(conn):
     assert (refused, copy.status) == ([True], "COPY 1")
 
 
+async def test_left_open_at_the_end_of_a_transaction(conn):
+    """Who comes back to a COPY or a stream gets an error, and is not cancelled."""
+    await conn.execute("CREATE TEMP TABLE left_open (a int)")
+    for use in (conn.copy_in("left_open"), conn.stream("SELECT pg_sleep(60)")):
+        with pytest.raises(chopin.InterfaceError, match="is open"):
+            async with conn.transaction():
+                await conn.execute("SELECT 1")
+                task = asyncio.create_task(use_it(use))
+                await asyncio.sleep(0)
+                assert conn._session.gate.stream is not None
+        with pytest.raises(chopin.InterfaceError, match="transaction ended"):
+            await task
+        assert await conn.fetchval("SELECT 1") == 1
+    assert await conn.fetch("TABLE left_open") == []
+
+
+async def use_it(use):
+    """Until its end."""
+    async with use:
+        if hasattr(use, "write_row"):
+            while True:
+                await use.write_row((1,))
+                await asyncio.sleep(0)
+        await read(use)
+
+
 async def test_a_value_that_writes(conn):
     """A row cannot be put into the middle of another."""
     await conn.execute("CREATE TEMP TABLE nested (a int)")
