@@ -239,6 +239,29 @@ async def test_written_while_the_block_is_left(conn):
     assert (refused, copy.status) == ([True], "COPY 1")
 
 
+class AsyncFile:
+    """Its methods are coroutine functions, as those of asynchronous libraries are."""
+
+    def __init__(self, data=b""):
+        self.data = data
+
+    async def write(self, data):
+        self.data += data
+
+    async def read(self, size):
+        data, self.data = self.data[:size], self.data[size:]
+        return data
+
+
+async def test_files_of_coroutine_functions(conn):
+    """They are awaited: what they are given is written."""
+    await conn.execute("CREATE TEMP TABLE filed (a int)")
+    await conn.copy_to_table("filed", source=AsyncFile(b"1\n2\n"))
+    file = AsyncFile()
+    await conn.copy_from_table("filed", output=file)
+    assert file.data == b"1\n2\n"
+
+
 async def test_left_open_at_the_end_of_a_transaction(conn):
     """Who comes back to a COPY or a stream gets an error, and is not cancelled."""
     await conn.execute("CREATE TEMP TABLE left_open (a int)")
