@@ -29,6 +29,7 @@ cdef class CopyInOp(Op):
     cdef tuple codecs                    # of the columns; None: bytes as they are
     cdef object text_of                  # (codec, value) -> bytes of COPY's text form
     cdef WriteBuffer data                # what is not sent yet: one CopyData message
+    cdef bint in_row                     # values of a row are being encoded
     cdef bint ended                      # CopyDone or CopyFail is sent, or of no use
     cdef Waiter waiter
     cdef readonly Py_ssize_t n_rows

@@ -186,7 +186,7 @@ cdef class CopyOutOp(RowsOp):
             self.n_rows += 1
         except ProtocolError:
             raise
-        except Exception as error:
+        except BaseException as error:  # whatever a codec of the user's raises
             self.spoil(error)
         return 0
 
@@ -348,13 +348,18 @@ cdef class CopyInOp(Op):
             row = values_of(row, self.n_rows)
         if len(<tuple>row) != len(self.codecs):
             raise wrong_length(self, len(<tuple>row))
+        if self.in_row:
+            raise InterfaceError("a row is being encoded: its values cannot write")
         self.open_message()
         begin = out.length
+        self.in_row = True
         try:
             self.put_values(<tuple>row)
         except BaseException:
             out.length = begin
             raise
+        finally:
+            self.in_row = False
         self.n_rows += 1
         if out.length < CHUNK:
             return 0

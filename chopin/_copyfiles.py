@@ -6,7 +6,8 @@ Layer L5. Imports nothing of ours.
 
 Rules
 - Files are opened, read, written and closed by the loop's executor, a chunk at a time:
-  a disk that is slow blocks nobody else.
+  a disk that is slow blocks nobody else. One whose methods are coroutine functions has
+  its own way to do that.
 - What was opened here is closed here; what somebody else has opened stays open.
 """
 
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import IO, Any
+from typing import IO, Any, cast
 
 _READ = 256 * 1024
 
@@ -65,7 +67,9 @@ async def sink(output: Any) -> AsyncIterator[Write]:
         )
 
 
-def _writer(file: IO[bytes]) -> Write:
+def _writer(file: Any) -> Write:
+    if inspect.iscoroutinefunction(file.write):
+        return cast("Write", file.write)
     return lambda data: asyncio.to_thread(file.write, data)
 
 
@@ -90,6 +94,9 @@ async def chunks(source: Any) -> AsyncGenerator[Any, None]:
         yield source
 
 
-async def _read(file: IO[bytes]) -> AsyncIterator[bytes]:
-    while chunk := await asyncio.to_thread(file.read, _READ):
+async def _read(file: Any) -> AsyncIterator[bytes]:
+    is_async = inspect.iscoroutinefunction(file.read)
+    while chunk := await (
+        file.read(_READ) if is_async else asyncio.to_thread(file.read, _READ)
+    ):
         yield chunk

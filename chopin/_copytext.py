@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from chopin._codecbase import Codec
 
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
+# What the codecs make of these.
+_ENDS: dict[str, tuple[datetime.date, ...]] = {
+    "infinity": (datetime.date.max, datetime.datetime.max),
+    "-infinity": (datetime.date.min, datetime.datetime.min),
+}
 _find_special = re.compile(r"[\\\t\n\r]")
 _needs_quotes = re.compile(r'[{}(),;"\\\s]|\A\Z|\Anull\Z', re.IGNORECASE).search
 
@@ -52,10 +57,47 @@ def text_of(codec: Codec, value: object) -> bytes:
     """
     encoded = encode_value(codec, value)
     if codec.format:
-        text = _text(decode_value(codec, encoded))
+        text = _form(codec, decode_value(codec, encoded))
     else:
         text = encoded.decode("utf-8")
     return _find_special.sub(lambda match: _ESCAPES[match[0]], text).encode("utf-8")
+
+
+def _form(codec: Codec, value: Any) -> str:
+    """The text of a value, where its class alone does not say it."""
+    if codec.oid in _FORMS:
+        return _FORMS[codec.oid](value)
+    if codec.kind == "multirange":
+        return "{" + ",".join(map(_range, value)) + "}"
+    if codec.kind == "array" and codec.element is not None:
+        return _elements(codec.element, value)
+    return _text(value)
+
+
+def _elements(codec: Codec, values: list[Any]) -> str:
+    def one(value: Any) -> str:
+        if value is None:
+            return "NULL"
+        is_list = isinstance(value, list)
+        if is_list and (codec.kind != "multirange" or list in map(type, value)):
+            return _elements(codec, value)
+        return _quoted(_form(codec, value))
+
+    return "{" + ",".join(map(one, values)) + "}"
+
+
+def _char(value: bytes) -> str:
+    if value > b"\x7f":
+        raise TypeError(f"another column has to go as text, which {value!r} is not")
+    return value.rstrip(b"\0").decode()
+
+
+def _lsn(value: int) -> str:
+    return f"{value >> 32:X}/{value & 0xFFFFFFFF:X}"
+
+
+# "char" and pg_lsn.
+_FORMS: dict[int, Callable[[Any], str]] = {18: _char, 3220: _lsn}
 
 
 def _text(value: Any) -> str:
@@ -67,6 +109,10 @@ def _text(value: Any) -> str:
         f"another column has to go as text, and {type(value).__name__} has no text form"
         " here"
     )
+
+
+def _date(value: datetime.date) -> str:
+    return next((name for name, ends in _ENDS.items() if value in ends), str(value))
 
 
 def _interval(value: datetime.timedelta) -> str:
@@ -106,7 +152,8 @@ _KINDS: dict[type[Any] | tuple[type[Any], ...], Callable[[Any], str]] = {
     bool: lambda value: "t" if value else "f",
     float: repr,
     (int, decimal.Decimal, uuid.UUID): str,
-    (datetime.date, datetime.time): str,  # and datetime, with its offset
+    datetime.date: _date,  # and datetime, with its offset
+    datetime.time: str,
     datetime.timedelta: _interval,
     bytes: lambda value: "\\x" + value.hex(),
     (

@@ -28,7 +28,10 @@ class ItemIterator(Generic[_T]):
     """`async for` over what comes in portions."""
 
     def __init__(
-        self, refill: Callable[[], Awaitable[list[_T]]], dropped: Callable[[], None]
+        self,
+        refill: Callable[[], Awaitable[list[_T]]],
+        dropped: Callable[[], None],
+        items: list[_T] | None = None,
     ) -> None: ...
     def __del__(self) -> None: ...
     def __aiter__(self) -> Self: ...

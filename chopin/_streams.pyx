@@ -22,6 +22,8 @@ from cpython.ref cimport Py_INCREF
 from chopin._protocol cimport Session
 from chopin._waiter cimport Waiter
 
+from chopin.exceptions import InterfaceError
+
 cdef Py_ssize_t LIMIT = 256 * 1024   # bytes that may wait to be taken
 
 cdef extern from *:
@@ -133,10 +135,12 @@ cdef class ItemIterator:
         refill: a coroutine function that returns the next portion, a list that is not
             empty and that nobody else uses, or raises StopAsyncIteration.
         dropped: called when the iterator goes away.
+        items: holds the rest of a portion, the next one last; shared by the iterators
+            of a stream, so that what one of them has left is there for the next.
     """
 
-    def __init__(self, refill, dropped):
-        self.items = []
+    def __init__(self, refill, dropped, list items=None):
+        self.items = [] if items is None else items
         self.refill = refill
         self.dropped = dropped
 
@@ -153,8 +157,9 @@ cdef class ItemIterator:
         return self._next_portion()
 
     async def _next_portion(self):
-        self.items = await self.refill()
-        self.items.reverse()
+        items = await self.refill()
+        items.reverse()
+        self.items.extend(items)
         return self.items.pop()
 
     def __await__(self):
@@ -164,11 +169,17 @@ cdef class ItemIterator:
         return self
 
     def __next__(self):
-        raise StopIteration(self.items.pop())
+        raise StopIteration(pop_item(self))
+
+
+cdef object pop_item(ItemIterator iterator):
+    if not iterator.items:
+        raise InterfaceError("another task has taken the item: read in one task")
+    return iterator.items.pop()
 
 
 cdef PyObject *next_item(PyObject *iterator) except NULL:
-    item = (<ItemIterator>iterator).items.pop()
+    item = pop_item(<ItemIterator>iterator)
     Py_INCREF(item)
     return <PyObject *>item
 

@@ -220,7 +220,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         `on_restored` is called.
         """
         if self.gate.stream is not None:
-            self.gate.stream.cancel()
+            # not cancelled: who awaits it would take that for a cancellation of his own
+            self.drop_all("the transaction ended while a COPY or a stream was open")
             self.gate.free()
         self.riders.clear()
         if self._restoration is None:

@@ -40,7 +40,7 @@ from chopin.exceptions import InterfaceError
 from chopin.streaming import Loan, Use, in_its_loop
 
 if TYPE_CHECKING:
-    from chopin._protocol import Statement
+    from chopin._copycolumns import Known
     from chopin.connection import Connection
 
 _SLICE = 256 * 1024
@@ -78,6 +78,7 @@ class CopyIn:
         "_columns",
         "_format",
         "_has_raised",
+        "_is_ended",
         "_op",
         "_options",
         "_status",
@@ -106,6 +107,7 @@ class CopyIn:
         self._options = options
         self._status = ""
         self._has_raised = False
+        self._is_ended = False
 
     def __repr__(self) -> str:
         state = "ended" if self._use is None else "open" if self._op else "not begun"
@@ -159,19 +161,23 @@ class CopyIn:
         use.log(f"COPY {self._table} FROM STDIN", ())
         if self._format is not None:
             async with Turn(session):
-                return start_copy_in(session, self._command(self._format), None)
+                command = self._command(self._format, self._columns)
+                return start_copy_in(session, command, None)
 
-        def start(columns: Statement) -> CopyInOp:
+        def start(known: Known) -> CopyInOp:
+            columns = known.statement
             if is_binary(columns):
-                return start_copy_in(session, self._command("binary"), columns)
-            return start_copy_in(session, self._command("text"), columns, text_of)
+                command = self._command("binary", known.names)
+                return start_copy_in(session, command, columns)
+            command = self._command("text", known.names)
+            return start_copy_in(session, command, columns, text_of)
 
         op, _ = await start_with_columns(session, self._table, self._columns, start)
         assert op is not None
         return op
 
-    def _command(self, format: str) -> str:
-        source = self._table + sql.columns_of(self._columns)
+    def _command(self, format: str, columns: list[str] | None) -> str:
+        source = self._table + sql.columns_of(columns)
         return sql.command(source, "FROM STDIN", format, self._options, self._where)
 
     async def __aexit__(
@@ -180,6 +186,7 @@ class CopyIn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_ended = True
         if error is not None:
             await self._give_up(error)
             return
@@ -279,7 +286,9 @@ class CopyIn:
     async def _go_on(self) -> None:
         """Let others run, wait while the server takes nothing, see if it has failed."""
         op, use = self._op, self._use
-        if op is None or use is None or use.connection is None or self._has_raised:
+        if self._is_ended or self._has_raised:
+            op = None
+        if op is None or use is None or use.connection is None:
             raise InterfaceError("the COPY is not open: write within its block")
         await asyncio.sleep(0)
         waiter = use.connection._session.gate.wait_writable()

@@ -29,6 +29,7 @@ from chopin._ops import RowsOp
 from chopin.streaming import Loan, Stream, T, start_stream
 
 if TYPE_CHECKING:
+    from chopin._copycolumns import Known
     from chopin._protocol import Statement
     from chopin.connection import Connection
 
@@ -88,7 +89,8 @@ class CopyOut(Stream[T]):
                 source = sql.with_literals(self._source, literals, escapes)
             else:
                 source = self._source
-            op = start_copy_out(session, self._command(source, format), None, None)
+            command = self._command(source, format, self._columns)
+            op = start_copy_out(session, command, None, None)
         return await begun(op)
 
     async def _start_rows(self, connection: Connection) -> RowsOp:
@@ -96,18 +98,28 @@ class CopyOut(Stream[T]):
         session = connection._session
         query = self._source
 
-        def start(columns: Statement) -> CopyOutOp | None:
+        def start(
+            columns: Statement, names: list[str] | None = None
+        ) -> CopyOutOp | None:
             if not is_binary(columns):
                 return None
-            command = self._command(query, "binary")
+            command = self._command(query, "binary", names)
             return start_copy_out(session, command, columns, self._shape)
+
+        def start_table(known: Known) -> CopyOutOp | None:
+            if known.is_partitioned:  # for the server to refuse, as it does
+                command = self._command(query, "text", known.names)
+                return start_copy_out(session, command, None, None)
+            return start(known.statement, known.names)
 
         op = None
         if self._args is None:
-            op, columns = await start_with_columns(session, query, self._columns, start)
+            op, known = await start_with_columns(
+                session, query, self._columns, start_table
+            )
             if op is None:
-                names = [column.name for column in columns.description.columns]
-                query = f"SELECT {', '.join(map(sql.quoted, names))} FROM ONLY {query}"
+                names = ", ".join(map(sql.quoted, known.names))
+                query = f"SELECT {names} FROM ONLY {query}"
         elif not self._args:
             async with Turn(session):
                 op = start(await columns_of_query(session, query))
@@ -115,9 +127,9 @@ class CopyOut(Stream[T]):
             return await begun(op)
         return await start_stream(connection, query, self._args or (), self._shape)
 
-    def _command(self, source: str, format: str) -> str:
+    def _command(self, source: str, format: str, columns: list[str] | None) -> str:
         if self._args is None:
-            source += sql.columns_of(self._columns)
+            source += sql.columns_of(columns)
         else:
             source = sql.in_parentheses(source)
         return sql.command(source, "TO STDOUT", format, self._options)

@@ -152,7 +152,17 @@ class Stream(Generic[T]):
     cancelled, which fails the block; read with `cursor` there.
     """
 
-    __slots__ = ("__weakref__", "_is_entered", "_is_read", "_op", "_status", "_use")
+    __slots__ = (
+        "__weakref__",
+        "_has_failed",
+        "_is_entered",
+        "_is_read",
+        "_is_waiting",
+        "_items",
+        "_op",
+        "_status",
+        "_use",
+    )
 
     def __init__(
         self, lend: Callable[[float | None], Loan], timeout: float | None
@@ -160,8 +170,11 @@ class Stream(Generic[T]):
         self._use: Use | None = Use(lend, timeout)
         self._op: RowsOp | None = None
         self._status = ""
+        self._items: list[T] = []
         self._is_entered = False
         self._is_read = False
+        self._is_waiting = False
+        self._has_failed = False
 
     def __repr__(self) -> str:
         state = "ended" if self._use is None else "open" if self._op else "not begun"
@@ -224,7 +237,7 @@ class Stream(Generic[T]):
             if self._is_read:
                 raise InterfaceError("a stream can be read once")
             self._is_read = True
-        return ItemIterator(self._portion, self._left)
+        return ItemIterator(self._portion, self._left, self._items)
 
     async def aclose(self) -> None:
         """End the stream: the server stops, the connection is free."""
@@ -240,12 +253,22 @@ class Stream(Generic[T]):
         """What has come, for the iterator."""
         use = self._use
         if use is None:
+            if self._has_failed:
+                raise InterfaceError("the stream was ended by an error, not at its end")
             raise StopAsyncIteration
+        if self._is_waiting:
+            raise InterfaceError(
+                "another task waits for the next item of this stream",
+                hint="read it in one task, and hand the items on by a queue",
+            )
+        self._is_waiting = True
         try:
             items = await self._wait(use)
         except BaseException as error:
             await self._end(error)
             raise
+        finally:
+            self._is_waiting = False
         if not items:
             await self._end(None)
             raise StopAsyncIteration
@@ -269,6 +292,7 @@ class Stream(Generic[T]):
         use, self._use = self._use, None
         if use is None:
             return
+        self._has_failed = error is not None
         if self._op is not None:
             self._op.leave()
         await use.end(error)

@@ -215,13 +215,13 @@ async def test_types_of_today(conn, observer, change):
 async def test_a_known_table_takes_no_question_of_its_own(conn, works, monkeypatch):
     """Question and COPY travel together from the second time on, but in a block."""
     asked = []
-    run_now = _copycolumns.run_now
+    ask = _copycolumns._ask
 
     async def counted(*args):
         asked.append(args)
-        return await run_now(*args)
+        return await ask(*args)
 
-    monkeypatch.setattr(_copycolumns, "run_now", counted)
+    monkeypatch.setattr(_copycolumns, "_ask", counted)
     for n in range(3):
         await conn.copy_records_to_table("works", records=[(n, "x")])
     assert len(await read(conn.copy_out("works"))) == 3
@@ -249,7 +249,15 @@ VALUES = [
     ("varchar", "\\."),
     ("date", datetime.date(2027, 2, 28)),
     ("time", datetime.time(23, 59, 59, 999999)),
-    ("timestamp", datetime.datetime(1, 1, 1)),
+    ("timestamp", datetime.datetime(1, 1, 2)),
+    ("timestamp", datetime.datetime.max),
+    ("timestamptz", datetime.datetime.min),
+    ("date", datetime.date.max),
+    ("date[]", [datetime.date.min, None]),
+    ('"char"', b"x"),
+    ("pg_lsn", (1 << 32) + 10),
+    ("int4multirange", [chopin.Range(1, 5), chopin.Range(7, 9)]),
+    ("int4multirange[]", [[chopin.Range(1, 5)], [], None]),
     ("timestamptz", datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)),
     ("interval", datetime.timedelta(days=-3, microseconds=7)),
     ("uuid", uuid.UUID(int=7)),
@@ -384,7 +392,8 @@ async def test_the_server_refuses_it_all(conn, works):
     with pytest.raises(chopin.PostgresSyntaxError) as caught:
         async with conn.transaction(), conn.copy_in("works", where="id <"):
             pytest.fail("the block was entered")
-    assert int(caught.value.position) <= len('COPY "works" FROM STDIN WHERE id <') + 20
+    command = 'COPY "works"("id", "title") FROM STDIN (FORMAT binary) WHERE id <'
+    assert int(caught.value.position) == len(command) + 1
     assert await conn.fetchval("SELECT 1") == 1
 
 

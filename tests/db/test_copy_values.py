@@ -1,0 +1,304 @@
+"""COPY and streams where a wrong value, or a lost one, would go unseen."""
+
+import asyncio
+import contextlib
+import datetime
+
+import pytest
+
+import chopin
+
+THEN = datetime.datetime(2027, 2, 22)
+
+
+async def read(stream):
+    """All that comes, in a list."""
+    return [item async for item in stream]
+
+
+@pytest.fixture
+async def table(connect):
+    """Makes a table that other sessions see: its name, for columns as SQL."""
+    maker = await connect()
+    names = []
+
+    async def make(columns, name="of_today"):
+        await maker.execute(f"CREATE TABLE {name} ({columns})")
+        names.append(name)
+        return name
+
+    yield make
+    for name in names:
+        await maker.execute(f"DROP TABLE {name}")
+
+
+# -- the columns of today --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_altered_while_copy_waits_for_it(connect, conn, table, is_known):
+    """Who waits for the end of an ALTER TABLE takes the types that it leaves."""
+    name = await table("a int8")
+    if is_known:
+        await conn.copy_records_to_table(name, records=[(1,)])
+    other = await connect()
+    async with other.transaction():
+        await other.execute(f"ALTER TABLE {name} ALTER a TYPE timestamp USING now()")
+        copy = asyncio.create_task(conn.copy_records_to_table(name, records=[(5,)]))
+        waits = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1"
+        while await other.fetchval(waits, conn.get_server_pid()) != "Lock":
+            await other.execute("SELECT pg_stat_clear_snapshot()")
+            await asyncio.sleep(0)
+    with pytest.raises(chopin.DataError, match="expected a datetime"):
+        await copy
+    assert await conn.copy_records_to_table(name, records=[(THEN,)]) == "COPY 1"
+    assert THEN in [row[0] for row in await conn.fetch(f"SELECT a FROM {name}")]
+
+
+async def test_altered_since_the_snapshot_of_the_block(connect, conn, table):
+    """The types of the table count, and not those that the block may see."""
+    name = await table("a int8")
+    other = await connect()
+    async with conn.transaction(isolation="repeatable_read"):
+        await conn.execute("SELECT 1")
+        await other.execute(f"ALTER TABLE {name} ALTER a TYPE timestamp USING now()")
+        with pytest.raises(chopin.DataError, match="expected a datetime"):
+            async with conn.transaction():
+                await conn.copy_records_to_table(name, records=[(5,)])
+        await conn.copy_records_to_table(name, records=[(THEN,)])
+    assert await conn.fetchval(f"SELECT a FROM {name}") == THEN
+
+
+async def test_other_columns_of_the_same_number(connect, conn, table):
+    """A column that took the place of another is not written by mistake."""
+    name = await table("a int, b int")
+    await conn.copy_records_to_table(name, records=[(1, 2)])
+    other = await connect()
+    await other.execute(f"ALTER TABLE {name} DROP a, ADD c text")
+    with pytest.raises(chopin.DataError, match='column "c"'):
+        await conn.copy_records_to_table(name, records=[(3, 4)])
+    assert await conn.copy_records_to_table(name, records=[(5, "x")]) == "COPY 1"
+    assert await read(conn.copy_out(name)) == [(2, None), (5, "x")]
+
+
+async def test_a_column_that_is_no_longer_generated(connect, conn, table):
+    """It counts from then on."""
+    name = await table("a int, b int GENERATED ALWAYS AS (a + 1) STORED")
+    await conn.copy_records_to_table(name, records=[(1,)])
+    assert await read(conn.copy_out(name)) == [(1,)]
+    other = await connect()
+    await other.execute(f"ALTER TABLE {name} ALTER b DROP EXPRESSION")
+    await conn.copy_records_to_table(name, records=[(3, 7)])
+    assert await read(conn.copy_out(name)) == [(1, 2), (3, 7)]
+
+
+async def test_no_columns(conn, table):
+    """A table without columns has rows all the same."""
+    name = await table("")
+    assert await conn.copy_records_to_table(name, records=[(), ()]) == "COPY 2"
+    assert await read(conn.copy_out(name)) == [(), ()]
+
+
+async def test_a_partitioned_table_out(conn):
+    """The server refuses it, whether its columns have a binary form or not."""
+    for number, kind in enumerate(("int", "aclitem")):
+        await conn.execute(
+            f"CREATE TEMP TABLE parted{number} (a {kind}, b int) PARTITION BY LIST (b)"
+        )
+        with pytest.raises(chopin.WrongObjectTypeError, match="partitioned"):
+            await read(conn.copy_out(f"parted{number}"))
+    assert await conn.fetchval("SELECT 1") == 1
+
+
+async def test_a_codec_of_the_users_for_the_type_of_names(conn):
+    """What we ask the server ourselves does not go through it."""
+    await conn.execute("CREATE TEMP TABLE loud (a text, b int)")
+    await conn.set_type_codec(
+        "text", schema="pg_catalog", encoder=str.upper, decoder=str.lower
+    )
+    await conn.copy_records_to_table("loud", records=[("x", 1)])
+    (data,) = await read(conn.copy_out("SELECT a FROM loud WHERE a = $1", "x",
+                                       format="csv"))  # fmt: skip
+    assert data == b"X\n"
+
+
+# -- arguments -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        ("char(3)", "abc", "abc"),
+        ("bpchar", "abc", "abc"),
+        ("bit(4)", chopin.BitString("1010"), "1010"),
+        ("varchar(2)", "ab", "ab"),
+        ("numeric(6, 2)", 7, "7.00"),
+        ('"char"', b"x", "x"),
+        ("interval", datetime.timedelta(days=-1, seconds=5), "-1 days +00:00:05"),
+        ("bool", True, "t"),
+        ("text", "it's \\ \n", None),
+    ],
+)
+async def test_arguments_that_are_compared(conn, kind, value, text):
+    """A literal is the whole value, of a type that has a length by default too."""
+    await conn.execute(f"CREATE TEMP TABLE compared (a {kind})")
+    await conn.execute("INSERT INTO compared VALUES ($1)", value)
+    query = "SELECT a FROM compared WHERE a = $1 AND a = ANY($2)"
+    for args in ((value, [value]),):
+        (data,) = await read(conn.copy_out(query, *args, format="text"))
+        assert text is None or data.decode() == f"{text}\n"
+    query = "SELECT a FROM compared WHERE a = $1 OR $1 IS NULL"
+    assert len(await read(conn.copy_out(query, None, format="text"))) == 1
+
+
+# -- streams ---------------------------------------------------------------------------
+
+
+async def test_a_loop_is_taken_up_again(conn):
+    """Nothing is lost of what had come when the first loop was left."""
+    async with conn.stream("SELECT generate_series(1, 1000)") as rows:
+        got = []
+        for _ in range(3):
+            async for row in rows:
+                got.append(row[0])
+                if len(got) % 7 == 0:
+                    break
+        kept = aiter(rows)
+        got.append((await anext(kept))[0])
+        got += [row[0] async for row in rows]
+    assert got == list(range(1, 1001))
+
+
+async def test_two_tasks_read_one_stream(conn):
+    """Who would wait for ever, or take what is another's, gets an error."""
+    query = "SELECT i, repeat('x', 3000) FROM generate_series(1, 2000) AS i"
+    for shares in (True, False):
+        got = []
+        async with conn.stream(query) as rows:
+            shared = aiter(rows)
+
+            async def worker(rows=rows, shared=shared, shares=shares, got=got):
+                async for row in shared if shares else rows:
+                    got.append(row[0])
+                    await asyncio.sleep(0)
+
+            async with asyncio.timeout(30):
+                results = await asyncio.gather(
+                    *(worker() for _ in range(3)), return_exceptions=True
+                )
+        assert sorted(got) == list(range(1, 2001))
+        assert None in results
+        for error in filter(None, results):
+            assert isinstance(error, chopin.InterfaceError)
+            assert "another task" in str(error)
+    assert await conn.fetchval("SELECT 1") == 1
+
+
+async def test_a_stream_that_failed_has_no_end(conn):
+    """Read on, after an error was caught, it does not look complete."""
+    query = "SELECT i, 1 / (500 - i), repeat('x', 900) FROM generate_series(1, 900) i"
+    rows = aiter(conn.stream(query))
+    with pytest.raises(chopin.DivisionByZeroError):
+        while True:
+            await anext(rows)
+    with pytest.raises(chopin.InterfaceError, match="ended by an error"):
+        await anext(rows)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit])
+async def test_a_codec_that_ends_it_all(conn, error):
+    """Who reads gets what it raises; the connection lives."""
+
+    def decode(_):
+        raise error
+
+    await conn.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=bytes, decoder=decode, format="binary"
+    )
+    for rows in (conn.stream, conn.copy_out):
+        with contextlib.suppress(error):
+            await read(rows("SELECT '1'::jsonb"))
+            pytest.fail("it was not raised")
+        assert await conn.fetchval("SELECT 1") == 1
+
+
+async def test_written_while_the_block_is_left(conn):
+    """A row of another task that comes too late is refused, and not dropped."""
+    await conn.execute("CREATE TEMP TABLE late (a int)")
+    refused = []
+
+    async def write(copy):
+        with pytest.raises(chopin.InterfaceError, match="within its block"):
+            await copy.write_row((2,))
+        refused.append(True)
+
+    async with conn.copy_in("late") as copy:
+        await copy.write_row((1,))
+        task = asyncio.create_task(write(copy))
+    await task
+    assert (refused, copy.status) == ([True], "COPY 1")
+
+
+class AsyncFile:
+    """Its methods are coroutine functions, as those of asynchronous libraries are."""
+
+    def __init__(self, data=b""):
+        self.data = data
+
+    async def write(self, data):
+        self.data += data
+
+    async def read(self, size):
+        data, self.data = self.data[:size], self.data[size:]
+        return data
+
+
+async def test_files_of_coroutine_functions(conn):
+    """They are awaited: what they are given is written."""
+    await conn.execute("CREATE TEMP TABLE filed (a int)")
+    await conn.copy_to_table("filed", source=AsyncFile(b"1\n2\n"))
+    file = AsyncFile()
+    await conn.copy_from_table("filed", output=file)
+    assert file.data == b"1\n2\n"
+
+
+async def test_left_open_at_the_end_of_a_transaction(conn):
+    """Who comes back to a COPY or a stream gets an error, and is not cancelled."""
+    await conn.execute("CREATE TEMP TABLE left_open (a int)")
+    for use in (conn.copy_in("left_open"), conn.stream("SELECT pg_sleep(60)")):
+        with pytest.raises(chopin.InterfaceError, match="is open"):
+            async with conn.transaction():
+                await conn.execute("SELECT 1")
+                task = asyncio.create_task(use_it(use))
+                await asyncio.sleep(0)
+                assert conn._session.gate.stream is not None
+        with pytest.raises(chopin.InterfaceError, match="transaction ended"):
+            await task
+        assert await conn.fetchval("SELECT 1") == 1
+    assert await conn.fetch("TABLE left_open") == []
+
+
+async def use_it(use):
+    """Until its end."""
+    async with use:
+        if hasattr(use, "write_row"):
+            while True:
+                await use.write_row((1,))
+                await asyncio.sleep(0)
+        await read(use)
+
+
+async def test_a_value_that_writes(conn):
+    """A row cannot be put into the middle of another."""
+    await conn.execute("CREATE TEMP TABLE nested (a int)")
+
+    class Value:
+        def __index__(self):
+            copy.write_row((1,))
+            return 2
+
+    async with conn.copy_in("nested") as copy:
+        with pytest.raises(chopin.InterfaceError, match="being encoded"):
+            await copy.write_row((Value(),))
+        await copy.write_row((3,))
+    assert await conn.fetchval("SELECT sum(a) FROM nested") == 3
