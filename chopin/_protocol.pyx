@@ -216,9 +216,10 @@ cdef class Statement:
 
     cdef int plan(self, Session session) except -1:
         """Resolve the codecs, again when the session's codecs have changed."""
+        cdef uint64_t version = session.codecs.current_version()
         self.params = ParamPlan(self.description, session.codecs)
         self.rows = RowPlan(self.description, session.codecs, session.record_class)
-        self.codec_version = session.codecs.current_version()
+        self.codec_version = version
         self.bind_head = b"\0" + self.name + b"\0" + self.params.formats
         self.bind_tail = self.rows.formats
         self.other_plans = None
@@ -555,7 +556,7 @@ cdef class Session:
         self.flush()
 
     cdef int flush(self) except -1:
-        if self.out.length and self.write is not None:
+        if self.out.length and self.write is not None and not self.gate.encoding:
             self.flushed = self.submitted
             self.write(self.out.take())
         return 0
@@ -600,6 +601,7 @@ cdef class Session:
             program += b"12c"
         if self.riders:
             op.riders = tuple(self.riders)
+        self.n_closes = len(self.closes)
         return program
 
     cdef int _begins(self, Op op) except -1:
@@ -771,8 +773,7 @@ cdef class Session:
 
     def expire(self):
         """Fail the operations whose deadline has passed; order the next call."""
-        cdef double now = self.clock()
-        cdef double earliest = NEVER
+        cdef double now = self.clock(), earliest = NEVER
         cdef Op op = self.head
         while op is not None:
             if op.deadline and op.outcome == WAITING:
