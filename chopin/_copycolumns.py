@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from chopin import _statements
 from chopin._copy import CopyInOp, CopyOutOp, describe_columns
 from chopin._execute import Turn, learn_types, run_now, unblocked
 from chopin._ops import ROWS, start_cached, start_parse_and_execute, start_prepare
@@ -37,8 +38,9 @@ WHERE a.attrelid OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.regclass
 ORDER BY a.attnum
 """
 
-_TEXT, _TEXT_ARRAY = 25, 1009
+_statements.OWN.add(_COLUMNS)
 
+_TEXT, _TEXT_ARRAY = 25, 1009
 
 _MOST_KNOWN = 100
 

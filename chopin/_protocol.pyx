@@ -78,6 +78,7 @@ from chopin.exceptions import (
     ProtocolError,
 )
 
+cdef CodecMap TABLE = CodecMap()  # without what users have said
 cdef double NEVER = float("inf")
 cdef Py_ssize_t FRAME_LIMIT = 1 << 30          # the server's own limit on a message
 cdef Py_ssize_t STARTING_FRAME_LIMIT = 1 << 16  # before the server has proved itself
@@ -217,8 +218,9 @@ cdef class Statement:
     cdef int plan(self, Session session) except -1:
         """Resolve the codecs, again when the session's codecs have changed."""
         cdef uint64_t version = session.codecs.current_version()
-        self.params = ParamPlan(self.description, session.codecs)
-        self.rows = RowPlan(self.description, session.codecs, session.record_class)
+        cdef CodecMap codecs = TABLE if self.sql in _statements.OWN else session.codecs
+        self.params = ParamPlan(self.description, codecs)
+        self.rows = RowPlan(self.description, codecs, session.record_class)
         self.codec_version = version
         self.bind_head = b"\0" + self.name + b"\0" + self.params.formats
         self.bind_tail = self.rows.formats
@@ -677,10 +679,8 @@ cdef class Session:
         return 0
 
     def _begin_cancel(self):
-        """A cancel request goes out; `cancel_ended` follows.
-
-        Returns:
-            Whether there is something to cancel, which may hit what comes behind it.
+        """A cancel request goes out, which may hit what comes behind; `cancel_ended`
+        follows. False when there is nothing to cancel.
         """
         cdef Op op = self.head
         if op is None or not op.abandoned:

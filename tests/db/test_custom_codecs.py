@@ -493,3 +493,27 @@ async def test_decoder_raises_anything(conn, into):
     with pytest.raises(Unnotable):
         await conn.fetch("SELECT 'x'::text", into=into)
     assert await conn.fetchval("SELECT 1") == 1
+
+
+# -- queries of our own ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["text", "name", "oid", "char"])
+async def test_not_for_the_catalog(conn, schema, name):
+    """A codec of a type that the catalog consists of is not for our own queries."""
+
+    def turned(value):
+        return str(value)[::-1] + "!"
+
+    await conn.set_type_codec(name, encoder=turned, decoder=turned, **CATALOG)
+    got = await conn.fetchrow(
+        f"SELECT 'calm'::{schema}.mood, ARRAY['wild'::{schema}.mood],"
+        f" (ROW(1, NULL)::{schema}.pair).a, '[1, 2)'::{schema}.span"
+    )
+    assert got == ("calm", ["wild"], 1, chopin.Range(1, 2))
+    await conn.set_type_codec("mood", schema=schema, encoder=str, decoder=str.upper)
+    assert await conn.fetchval(f"SELECT 'calm'::{schema}.mood") == "CALM"
+    await conn.execute("CREATE TABLE pg_temp.counts (a int, b int)")
+    for _ in range(2):
+        await conn.copy_records_to_table("counts", records=[(1, 2)], columns=["b", "a"])
+    assert await conn.fetch("SELECT a, b FROM pg_temp.counts") == [(2, 1)] * 2
