@@ -27,6 +27,8 @@ from chopin._ops cimport (
     WANT_STATUS,
     QueryOp,
     SimpleOp,
+    ahead_written,
+    check_writable,
     limit_for,
     put_bind,
     put_describe,
@@ -208,24 +210,28 @@ def start_group(Session session, list requests, double deadline):
     cdef set parsing = set()
     cdef bint leaves_state = False
     cdef bytes ahead
-    session.check_open()
+    check_writable(session)
     op.parts = []
     op.answers = []
     op.keeps_status = True
     try:
         ahead = session.put_ahead(op)
         program = [ahead]
-        for request in requests:
-            program.append(write_part(session, op, <tuple>request, parsing))
-            leaves_state |= (<Statement>(<tuple>request)[0]).leaves_state
+        session.gate.encode(True)
+        try:
+            for request in requests:
+                program.append(write_part(session, op, <tuple>request, parsing))
+                leaves_state |= (<Statement>(<tuple>request)[0]).leaves_state
+        finally:
+            session.gate.encode(False)
+        session.check_open()  # code of the user's may have closed it
         out.put_raw(PyBytes_AS_STRING(SYNC), 5)
     except BaseException as error:
         out.length = out.message = mark
         if op.parts:
             note_index(error, len(op.parts) - 1)
         raise
-    session.closes.clear()
-    session.riders.clear()
+    ahead_written(session)
     session.in_first_flight |= parsing
     op.loop = session.loop
     op.ahead = len(ahead)

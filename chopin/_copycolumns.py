@@ -21,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from chopin import _statements
 from chopin._copy import CopyInOp, CopyOutOp, describe_columns
-from chopin._copysql import literal, quoted
+from chopin._copysql import quoted
 from chopin._execute import ATTEMPTS, Turn, heal, learn_types, unblocked
 from chopin._ops import ROWS, start_own, start_parse_and_execute, start_prepare
 from chopin._protocol import Statement
@@ -44,11 +45,11 @@ SELECT c.relkind OPERATOR(pg_catalog.=) 'p',
           AND a.attgenerated OPERATOR(pg_catalog.<>) ''
     )
 FROM pg_catalog.pg_class AS c
-WHERE c.oid OPERATOR(pg_catalog.=) {table}::pg_catalog.regclass
+WHERE c.oid OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.regclass
 """
+_statements.OWN.add(_ABOUT)
 
-_BYTEA_ARRAY = 1001
-
+_TEXT, _BYTEA_ARRAY = 25, 1001
 
 _MOST_KNOWN = 100
 
@@ -145,7 +146,7 @@ async def _ask(session: WireProtocol, table: str, names: Sequence[str] | None) -
     """Ask for the columns and learn their types, for who has the turn."""
     described = await _described(session, _query(table, names))
     ((is_partitioned, generated),) = await start_own(
-        session, _ABOUT.format(table=literal(table)), (), ()
+        session, _ABOUT, (_TEXT,), (table,)
     )
     await unblocked(session)
     columns = described.columns

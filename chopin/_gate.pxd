@@ -14,6 +14,7 @@ cdef class Gate:
     cdef bint paused             # the transport's buffer is full
     cdef bint unconfirmed        # a BEGIN is on its way: what follows must be inside
     cdef bint held               # by a group that is still being written
+    cdef bint encoding           # a message is half written: code of the user's runs
     cdef readonly object stream  # an operation that its user feeds or takes from
     cdef readonly object line    # deque of tickets: calls that are not sent yet
     cdef bint handing_over       # the next in line has its turn and has not run yet
@@ -23,3 +24,4 @@ cdef class Gate:
     cdef int update(self) except -1
     cdef int occupy(self, object stream) except -1
     cdef int vacate(self, object stream) except -1
+    cdef int encode(self, bint begins) except -1

@@ -8,8 +8,9 @@ Layer L1. Imports L0 and `Waiter` beside it.
 Rules
 - `blocked`: a cancelled operation has not ended yet, a cancel request is under way (it
   could hit whatever is sent now), a BEGIN has not been answered yet (if it fails, what
-  is sent now would run outside of the block), a group is being written in parts, the
-  peer does not read, a stream is open, or the session is not open.
+  is sent now would run outside of the block), a group is being written in parts,
+  arguments are being encoded (which may run code of the user's), the peer does not
+  read, a stream is open, or the session is not open.
 - Calls are sent in the order in which they were made. One that can be sent at once,
   with nobody in line, passes without a word here; every other stands in line until its
   last message group is sent.
@@ -40,7 +41,8 @@ cdef class Gate:
         cdef list waiters
         self.blocked = (
             self.abandoned > 0 or self.cancelling > 0 or self.paused or self.held
-            or self.unconfirmed or self.stream is not None or not self.open
+            or self.encoding or self.unconfirmed or self.stream is not None
+            or not self.open
         )
         if self.writable_waiters and (not self.paused or self.ended):
             waiters, self.writable_waiters = self.writable_waiters, []
@@ -63,6 +65,14 @@ cdef class Gate:
             self.stream = None
             self.update()
         return 0
+
+    cdef int encode(self, bint begins) except -1:
+        """Arguments are about to be encoded, which may run any code, or have been.
+
+        What that code asks of the session in between has to wait.
+        """
+        self.encoding = begins
+        return self.update()
 
     def free(self):
         """Whatever stream is open, its user has gone."""

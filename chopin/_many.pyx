@@ -19,7 +19,14 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
-from chopin._ops cimport RowsOp, put_bind, put_parse, refuse_copy
+from chopin._ops cimport (
+    RowsOp,
+    ahead_written,
+    check_writable,
+    put_bind,
+    put_parse,
+    refuse_copy,
+)
 from chopin._protocol cimport STEP_ANY, Op, Session, Statement
 from chopin._rows cimport argument_error
 from chopin._waiter cimport WAITING
@@ -135,15 +142,14 @@ cdef class ManyOp(RowsOp):
         cdef WriteBuffer part = self.part
         cdef Py_ssize_t mark = out.length
         if not self.sent:
-            session.check_open()
+            check_writable(session)
             try:
                 self.begin_group()
             except BaseException:
                 out.length = out.message = mark
                 raise
             self.sent = True
-            session.closes.clear()
-            session.riders.clear()
+            ahead_written(session)
             session.note(self, self.statement.sql, self.statement.leaves_state)
             session.hold(self)
         out.put_raw(part.data, part.length)

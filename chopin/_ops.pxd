@@ -58,6 +58,9 @@ cdef class SimpleOp(RowsOp):
     cdef int prefix              # characters of riders in front of the user's text
 
 
+cdef int check_writable(Session session) except -1
+cdef int ahead_written(Session session) except -1
+cdef int bind(Session session, bytes portal, Statement statement, tuple args) except -1
 cdef int put_bind(
     WriteBuffer out, bytes portal, Statement statement, tuple args, Py_ssize_t element
 ) except -1

@@ -30,7 +30,14 @@ from chopin._protocol cimport (
     Session,
     Statement,
 )
-from chopin._rows cimport Column, Description, RowPlan, parse_description
+from chopin._rows cimport (
+    Column,
+    Description,
+    ParamPlan,
+    RowPlan,
+    add_note,
+    parse_description,
+)
 from chopin._shapes cimport ShapedPlan
 from chopin._streams cimport Flow
 from chopin._waiter cimport RESOLVED
@@ -113,7 +120,7 @@ cdef class RowsOp(Op):
         """
         self.bad = error
         if isinstance(self.plan, ShapedPlan):
-            error.add_note(f"in row {self.n_rows} of what was fetched")
+            add_note(error, f"in row {self.n_rows} of what was fetched")
         if isinstance(error, OutdatedSchemaCacheError):
             self.session.codecs.outdated()
         if self.flow is not None:
@@ -142,8 +149,8 @@ cdef object spoiled(error):
     """The error of a result that cannot be read: the statement has been executed."""
     try:
         error.outcome = "unknown"
-    except AttributeError:
-        pass  # a codec of the user's has raised something with slots
+    except Exception:
+        pass  # the class of the user's has no place for it, or something else there
     return error
 
 
@@ -447,7 +454,7 @@ cdef int write_execution(
     cdef Py_ssize_t mark = out.length
     cdef bint ahead = bool(session.riders or session.closes)
     cdef bytes tail
-    session.check_open()
+    check_writable(session)
     if statement.codec_version != session.codecs.current_version():
         statement.plan(session)
     op.loop = session.loop
@@ -467,15 +474,14 @@ cdef int write_execution(
             put_parse(out, statement.name, statement.sql,
                       statement.description.parameter_oids)
             put_describe(out, statement.name)
-        put_bind(out, b"", statement, args, -1)
+        bind(session, b"", statement, args)
         tail = <bytes>EXECUTE_SYNC[limit_for(statement, want)]
         out.put_raw(PyBytes_AS_STRING(tail), 15)
     except BaseException:
         out.length = out.message = mark
         raise
     if ahead:
-        session.closes.clear()
-        session.riders.clear()
+        ahead_written(session)
     op.step = PyBytes_AS_STRING(op.program)
     session.note(op, statement.sql, statement.leaves_state)
     session.submit(op)
@@ -494,6 +500,38 @@ cdef int limit_for(Statement statement, int want) noexcept:
     return 0
 
 
+cdef int check_writable(Session session) except -1:
+    """InterfaceError unless a message may be begun now."""
+    session.check_open()
+    if session.gate.encoding:
+        raise InterfaceError(
+            "cannot use the connection while it encodes the arguments of a query"
+        )
+    return 0
+
+
+cdef int ahead_written(Session session) except -1:
+    """What `put_ahead` wrote is on its way; others may have been added since."""
+    del session.closes[:session.n_closes]
+    session.riders.clear()
+    return 0
+
+
+cdef int bind(Session session, bytes portal, Statement statement, tuple args) except -1:
+    """Bind into what the session has to write, while nothing else gets there.
+
+    InterfaceError: code of the user's has closed the session.
+    """
+    if not args:
+        return put_bind(session.out, portal, statement, args, -1)
+    session.gate.encode(True)
+    try:
+        put_bind(session.out, portal, statement, args, -1)
+    finally:
+        session.gate.encode(False)
+    return session.check_open()
+
+
 cdef int put_bind(
     WriteBuffer out, bytes portal, Statement statement, tuple args, Py_ssize_t element
 ) except -1:
@@ -501,12 +539,15 @@ cdef int put_bind(
 
     A statement's `bind_head` begins with the zero that ends the portal's name.
     """
+    # of one plan, and kept: an encoder may run code that has the plan made anew
+    cdef ParamPlan params = statement.params
+    cdef bytes head = statement.bind_head, tail = statement.bind_tail
     out.begin_message(OUT_BIND)
     if portal:
         out.put_raw(PyBytes_AS_STRING(portal), len(portal))
-    out.put_raw(PyBytes_AS_STRING(statement.bind_head), len(statement.bind_head))
-    statement.params.encode(out, args, element)
-    out.put_raw(PyBytes_AS_STRING(statement.bind_tail), len(statement.bind_tail))
+    out.put_raw(PyBytes_AS_STRING(head), len(head))
+    params.encode(out, args, element)
+    out.put_raw(PyBytes_AS_STRING(tail), len(tail))
     return out.end_message()
 
 
@@ -531,8 +572,7 @@ cdef int put_describe(WriteBuffer out, bytes name) except -1:
 cdef int finish_group(Session session, Op op, bytes program) except -1:
     """Riders are taken, the program is set, Sync is written: send the operation."""
     session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
-    session.closes.clear()
-    session.riders.clear()
+    ahead_written(session)
     op.loop = session.loop
     op.program = program
     op.step = PyBytes_AS_STRING(op.program)
@@ -598,7 +638,7 @@ def start_prepare(Session session, str sql, bytes name, bint keep, bint parse=Tr
     cdef PrepareOp op = PrepareOp.__new__(PrepareOp)
     cdef Py_ssize_t mark = out.length
     cdef bytes program
-    session.check_open()
+    check_writable(session)
     if b"\0" in name:
         raise ValueError("the name of a statement must not contain a zero character")
     op.sql = sql
@@ -682,7 +722,7 @@ cdef int put_query(Session session, Op op, str sql) except -1:
     cdef WriteBuffer out = session.out
     cdef Py_ssize_t mark = out.length
     cdef str prefix = "".join([rider + "; " for rider in session.riders])
-    session.check_open()
+    check_writable(session)
     try:
         out.begin_message(OUT_QUERY)
         out.put_cstring(prefix + sql, "the query")
@@ -711,7 +751,7 @@ cdef int shift_position(error, int prefix) except -1:
 def start_sync(Session session):
     """Send Sync alone: its answer shows that the server is there."""
     cdef Op op = Op.__new__(Op)
-    session.check_open()
+    check_writable(session)
     finish_group(session, op, session.put_ahead(op))
     return op
 

@@ -116,6 +116,7 @@ cdef class Session:
     cdef public int statement_size_limit
     cdef public bint pooled              # statements may be gone or there already
     cdef readonly list closes            # names of statements to close ahead of a group
+    cdef Py_ssize_t n_closes             # those that put_ahead has written
     cdef readonly list riders            # SQL of what goes ahead of the next statement
     cdef readonly uint64_t submitted              # operations so far
     cdef public uint64_t epoch           # how often it has changed hands

@@ -78,6 +78,7 @@ from chopin.exceptions import (
     ProtocolError,
 )
 
+cdef CodecMap TABLE = CodecMap()  # without what users have said
 cdef double NEVER = float("inf")
 cdef Py_ssize_t FRAME_LIMIT = 1 << 30          # the server's own limit on a message
 cdef Py_ssize_t STARTING_FRAME_LIMIT = 1 << 16  # before the server has proved itself
@@ -216,9 +217,11 @@ cdef class Statement:
 
     cdef int plan(self, Session session) except -1:
         """Resolve the codecs, again when the session's codecs have changed."""
-        self.params = ParamPlan(self.description, session.codecs)
-        self.rows = RowPlan(self.description, session.codecs, session.record_class)
-        self.codec_version = session.codecs.current_version()
+        cdef uint64_t version = session.codecs.current_version()
+        cdef CodecMap codecs = TABLE if self.sql in _statements.OWN else session.codecs
+        self.params = ParamPlan(self.description, codecs)
+        self.rows = RowPlan(self.description, codecs, session.record_class)
+        self.codec_version = version
         self.bind_head = b"\0" + self.name + b"\0" + self.params.formats
         self.bind_tail = self.rows.formats
         self.other_plans = None
@@ -555,7 +558,7 @@ cdef class Session:
         self.flush()
 
     cdef int flush(self) except -1:
-        if self.out.length and self.write is not None:
+        if self.out.length and self.write is not None and not self.gate.encoding:
             self.flushed = self.submitted
             self.write(self.out.take())
         return 0
@@ -600,6 +603,7 @@ cdef class Session:
             program += b"12c"
         if self.riders:
             op.riders = tuple(self.riders)
+        self.n_closes = len(self.closes)
         return program
 
     cdef int _begins(self, Op op) except -1:
@@ -675,10 +679,8 @@ cdef class Session:
         return 0
 
     def _begin_cancel(self):
-        """A cancel request goes out; `cancel_ended` follows.
-
-        Returns:
-            Whether there is something to cancel, which may hit what comes behind it.
+        """A cancel request goes out, which may hit what comes behind; `cancel_ended`
+        follows. False when there is nothing to cancel.
         """
         cdef Op op = self.head
         if op is None or not op.abandoned:
@@ -771,8 +773,7 @@ cdef class Session:
 
     def expire(self):
         """Fail the operations whose deadline has passed; order the next call."""
-        cdef double now = self.clock()
-        cdef double earliest = NEVER
+        cdef double now = self.clock(), earliest = NEVER
         cdef Op op = self.head
         while op is not None:
             if op.deadline and op.outcome == WAITING:

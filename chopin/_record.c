@@ -74,11 +74,12 @@ PyTypeObject RecordNames_Type = {
 PyObject *record_new(PyTypeObject *type, PyObject *names, Py_ssize_t size) {
     RecordObject *self;
     if (type != &Record_Type) {
-        /* zeroed, and tracked already */
+        /* zeroed; tracked by tp_alloc, but nobody may find it before it is full */
         self = (RecordObject *)type->tp_alloc(type, size);
         if (self == NULL) {
             return NULL;
         }
+        PyObject_GC_UnTrack(self);
         self->names = (RecordNames *)Py_NewRef(names);
         return (PyObject *)self;
     }

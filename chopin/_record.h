@@ -30,8 +30,8 @@ int record_setup(PyObject *restore);
 /* New reference; `names` is a tuple of str. */
 PyObject *record_names_new(PyObject *names);
 
-/* A row of `type` (Record_Type or a subclass) with every item NULL; not tracked by the
- * garbage collector when `type` is Record_Type. The caller fills all items. */
+/* A row of `type` (Record_Type or a subclass) with every item NULL, not tracked by the
+ * garbage collector. The caller fills all items, and tracks one of a subclass. */
 PyObject *record_new(PyTypeObject *type, PyObject *names, Py_ssize_t size);
 
 /* Let the collector see a row made by record_new; needed when an item is a container. */

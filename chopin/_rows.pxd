@@ -48,6 +48,9 @@ cdef class RowPlan:
     cdef object wrong_count(self, const unsigned char *data, Py_ssize_t size)
 
 
+cdef int add_note(object error, str text) except -1
+
+
 cdef object field_outside(int column)
 
 

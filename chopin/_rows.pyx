@@ -239,7 +239,8 @@ cdef class RowPlan:
         try:
             return propagate()
         except Exception as error:
-            error.add_note(
+            add_note(
+                error,
                 f"in column {self.keys[column]!r} (number {column + 1}) of type "
                 f"{(<Codec>self.codecs[column]).name}"
             )
@@ -248,6 +249,15 @@ cdef class RowPlan:
     cdef object wrong_count(self, const unsigned char *data, Py_ssize_t size):
         got = "no count" if size < 2 else f"{get_uint16(data)} fields"
         return ProtocolError(f"DataRow has {got} where {self.size} were described")
+
+
+cdef int add_note(error, str text) except -1:
+    """Add a note to whatever code of the user's has raised."""
+    try:
+        error.add_note(text)
+    except Exception:
+        pass  # its class has something else there
+    return 0
 
 
 cdef object field_outside(int column):

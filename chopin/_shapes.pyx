@@ -30,7 +30,7 @@ from chopin.exceptions import InterfaceError
 
 cdef extern from *:
     """
-    /* A tuple of `size` NULLs; the collector does not see it if it is a plain one. */
+    /* A tuple of `size` NULLs, which the collector does not see: nobody may find it. */
     static inline PyObject *chopin_new_tuple(PyTypeObject *type, Py_ssize_t size) {
         PyObject *values;
         if (type == &PyTuple_Type) {
@@ -41,6 +41,9 @@ cdef extern from *:
             return values;
         }
         values = type->tp_alloc(type, size);
+        if (values != NULL) {
+            PyObject_GC_UnTrack(values);
+        }
     #if PY_VERSION_HEX >= 0x030E0000
         if (values != NULL) {
             ((PyTupleObject *)values)->ob_hash = -1; /* not known yet */
@@ -151,11 +154,12 @@ cdef class TuplePlan(ShapedPlan):
     def __init__(self, RowPlan columns, shape, fit):
         self.fit_columns(columns, shape, fit)
         self.tuple_type = fit.make
+        self.tracked = self.tracked or self.tuple_type is not tuple
 
     cdef object decode_row(self, const unsigned char *data, Py_ssize_t size):
         row = new_tuple(<PyTypeObject *>self.tuple_type, self.size)
         self.put_values(data, size, items_of(row))
-        if self.tracked and self.size and type(row) is tuple:
+        if self.tracked and self.size:
             PyObject_GC_Track(row)
         return row
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # A service has some hundred statements; one that builds its SQL from values has no end.
 DESCRIPTIONS = 1000
 
+# Texts of our own that are not for codecs of the user's.
+OWN: set[str] = set()
+
 _numbers = itertools.count(1)
 _process = os.urandom(4).hex()
 

@@ -30,6 +30,7 @@ from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
 if TYPE_CHECKING:
     from chopin._portals import PortalOp
     from chopin._protocol import Statement
+    from chopin._rows import RowPlan
     from chopin.connection import Connection
 
 PREFETCH = 50
@@ -103,6 +104,7 @@ class BaseCursor(Generic[Row]):
         "_args",
         "_connection",
         "_exhausted",
+        "_plan",
         "_portal",
         "_query",
         "_shape",
@@ -123,6 +125,7 @@ class BaseCursor(Generic[Row]):
         self._args: tuple[Any, ...] | None = args
         self._shape = shape
         self._portal = b""
+        self._plan: RowPlan | None = None  # since the portal is bound
         self._exhausted = False
 
     def __repr__(self) -> str:
@@ -145,20 +148,24 @@ class BaseCursor(Generic[Row]):
                 connection._session, self._query, _statements.unique_name()
             )
         self._portal = b"chopin_portal_%x" % next(_numbers)
+        self._plan = None
         return self._statement
 
     def _start(self, limit: int) -> PortalOp:
         """Ask for rows; the first time the portal is bound with it."""
         assert self._statement is not None
         args, self._args = self._args, None
-        return start_portal(
+        op = start_portal(
             self._connection._session,
             self._statement,
             self._portal,
             args,
             limit,
             self._shape,
+            self._plan,
         )
+        self._plan = op.row_plan
+        return op
 
     async def _rows(self, limit: int, timeout: float | None) -> list[Row]:
         """The next rows: at most `limit`, 0 for all."""
@@ -244,7 +251,8 @@ class Cursor(BaseCursor[Row]):
             assert args is not None
             session = self._connection._session
             async with Turn(session):
-                op = start_bind(session, statement, self._portal, args)
+                op = start_bind(session, statement, self._portal, args, self._shape)
+                self._plan = op.row_plan
             await op
         return self
 

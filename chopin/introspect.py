@@ -6,6 +6,7 @@ Layer L4. Imports L0 and L2; who calls it runs the queries.
 Rules
 - Every name in our SQL is qualified with pg_catalog, operators included, so that
   nothing in a user's search_path can stand in for them.
+- Codecs of the user's are not for these queries: see `_statements.OWN`.
 - One query for all the types of a statement and what they are made of, at any depth. No
   setting of the session is touched; the query is too cheap to be compiled (JIT).
 - What is learnt goes into the outermost scope of codecs, a pool's where there is one. A
@@ -29,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
+from chopin import _statements
 from chopin._catalog import CatalogType
 from chopin._codecs import CodecMap, builtin_named, contrib_named
 from chopin.exceptions import InterfaceError, UnsupportedClientFeatureError
@@ -137,6 +139,8 @@ OF_USERS = _SQL.format(
                OR c.relkind::pg_catalog.text OPERATOR(pg_catalog.=) 'c')
     )"""
 )
+
+_statements.OWN.update((BY_OID, BY_NAME, OF_USERS))
 
 # A type's letter by the kind that its codec has.
 _LETTERS = {"scalar": "b", "array": "a", "range": "r", "multirange": "m", "pseudo": "p"}

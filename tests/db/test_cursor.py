@@ -263,3 +263,27 @@ async def test_shows_its_query(conn):
     """A cursor's repr tells its query."""
     async with conn.transaction():
         assert '"SELECT 1 AS shown"' in repr(await conn.cursor("SELECT 1 AS shown"))
+
+
+@pytest.mark.parametrize("way", ["await", "async for"])
+async def test_codecs_change(conn, way):
+    """The rows of a cursor are read as its beginning has asked for them.
+
+    Its statement may be used again meanwhile, with other codecs.
+    """
+    schema = "pg_catalog"
+    statement = await conn.prepare("SELECT i + 1000 FROM generate_series(1, 9) AS i")
+    await conn.set_type_codec("int4", schema=schema, encoder=str, decoder=int)
+    async with conn.transaction():
+        if way == "await":
+            cursor = await statement.cursor()
+        else:
+            cursor = aiter(statement.cursor(prefetch=2))
+            assert (await anext(cursor))[0] == 1001
+        await conn.reset_type_codec("int4", schema=schema)
+        assert (await statement.fetch())[0][0] == 1001
+        if way == "await":
+            got = [row[0] for row in await cursor.fetch(9)]
+        else:
+            got = [1001, *await values(cursor)]
+    assert got == list(range(1001, 1010))

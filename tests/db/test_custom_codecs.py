@@ -1,7 +1,10 @@
 """set_type_codec and its kin: types that the user's own functions handle."""
 
+import asyncio
+import gc
 import json
 import re
+import types
 
 import pytest
 
@@ -328,3 +331,189 @@ async def test_unknown_builtin(conn, schema):
     """A codec that does not exist is named."""
     with pytest.raises(chopin.InterfaceError, match="nope"):
         await conn.set_builtin_type_codec("mood", schema=schema, codec_name="nope")
+
+
+# -- functions that use the connection while it writes ---------------------------------
+
+
+@types.coroutine
+def resumed(coroutine, awaited):
+    """Go on with a coroutine that awaits something."""
+    while True:
+        yield awaited
+        try:
+            awaited = coroutine.send(None)
+        except StopIteration as stop:
+            return stop.value
+
+
+def eager_task(coroutine):
+    """A task that takes its first step at once, as those of `eager_task_factory`."""
+    return asyncio.create_task(resumed(coroutine, coroutine.send(None)))
+
+
+async def by_fetchval(conn, sql):
+    return await conn.fetchval(sql, "x")
+
+
+async def by_statement(conn, sql):
+    return await (await conn.prepare(sql)).fetchval("x")
+
+
+async def by_cursor(conn, sql):
+    async with conn.transaction():
+        return [row[0] async for row in conn.cursor(sql, "x")][0]
+
+
+async def by_portal(conn, sql):
+    async with conn.transaction():
+        return (await (await conn.cursor(sql, "x")).fetchrow())[0]
+
+
+async def by_batch(conn, sql):
+    return (await conn.batch([(sql, "x")]))[0][0][0]
+
+
+async def by_pipeline(conn, sql):
+    async with conn.pipeline() as pipe:
+        reply = pipe.fetchval(sql, "x")
+    return await reply
+
+
+async def by_fetchmany(conn, sql):
+    return (await conn.fetchmany(sql, [("x",)]))[0][0]
+
+
+WAYS = [
+    by_fetchval, by_statement, by_cursor, by_portal, by_batch, by_pipeline,
+    by_fetchmany,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("known", [False, True])
+async def test_encoder_ends_the_connection(conn, way, known):
+    """An encoder that ends the connection: the call is told, and does not wait."""
+    if known:
+        await conn.fetchval("SELECT $1::text", "x")
+
+    def encode(value):
+        conn.terminate()
+        return value
+
+    await conn.set_type_codec("text", encoder=encode, decoder=str, **CATALOG)
+    with pytest.raises(chopin.InterfaceError, match="connection is closed"):
+        async with asyncio.timeout(5):
+            await way(conn, "SELECT $1::text")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_encoder_asks_something(conn, way):
+    """What an encoder asks of its connection is sent behind its own query."""
+    sql = "SELECT $1::text || $2::text"
+    asked = []
+
+    def encode(value):
+        if value == "x":
+            asked.append(eager_task(conn.fetchval("SELECT $1::text || 'b'", "a")))
+            asked.append(eager_task(conn.execute("SELECT 1")))
+            asked.append(eager_task(conn.fetchval(sql, "c", "d")))
+        return value
+
+    assert await conn.fetchval("SELECT $1::text || 'b'", "a") == "ab"
+    assert await conn.fetchval(sql, "c", "d") == "cd"
+    await conn.set_type_codec("text", encoder=encode, decoder=str, **CATALOG)
+    async with asyncio.timeout(5):
+        assert await way(conn, "SELECT $1::text || 'y'") == "xy"
+        assert await asyncio.gather(*asked) == ["ab", "SELECT 1", "cd"]
+        assert await conn.fetchval(sql, "e", "f") == "ef"
+
+
+async def test_encoder_changes_codecs(conn):
+    """Codecs that change while values are encoded count for what comes behind."""
+    sql = "SELECT $1::text || $2::text || $3::text"
+    asked = []
+
+    def encode(value):
+        if value == "x":
+            change = conn.set_type_codec("int4", encoder=str, decoder=str, **CATALOG)
+            with pytest.raises(StopIteration):
+                change.send(None)
+            asked.append(eager_task(conn.fetchval(sql, "a", "b", "c")))
+        return value
+
+    assert await conn.fetchval(sql, "a", "b", "c") == "abc"
+    await conn.set_type_codec("text", encoder=encode, decoder=str, **CATALOG)
+    async with asyncio.timeout(5):
+        assert await conn.fetchval(sql, "x", "y", "z") == "xyz"
+        assert await asked[0] == "abc"
+        assert await conn.fetchval("SELECT 1") == "1"
+
+
+async def test_encoder_drops_a_statement(conn):
+    """A statement whose last user is an encoder is closed on the server."""
+    held = [await conn.prepare("SELECT 11"), await conn.prepare("SELECT 22")]
+
+    def encode(value):
+        held.clear()
+        return value
+
+    await conn.set_type_codec("text", encoder=encode, decoder=str, **CATALOG)
+    await conn.prepare("SELECT $1::text")
+    held.pop()
+    gc.collect()
+    assert await conn.fetchval("SELECT $1::text", "x") == "x"
+    await conn.fetchval("SELECT 1")
+    left = await conn.fetch("SELECT statement FROM pg_prepared_statements")
+    assert {"SELECT 11", "SELECT 22"}.isdisjoint(row[0] for row in left)
+
+
+class Unnotable(Exception):
+    """An exception that takes no notes, and has no outcome."""
+
+    __notes__ = None
+
+    @property
+    def outcome(self):
+        return "none"
+
+    @outcome.setter
+    def outcome(self, value):
+        raise RuntimeError("there is none")
+
+
+@pytest.mark.parametrize("into", [None, tuple])
+async def test_decoder_raises_anything(conn, into):
+    """Whatever a decoder raises spoils the result and not the connection."""
+
+    def decode(value):
+        raise Unnotable
+
+    await conn.set_type_codec("text", encoder=str, decoder=decode, **CATALOG)
+    with pytest.raises(Unnotable):
+        await conn.fetch("SELECT 'x'::text", into=into)
+    assert await conn.fetchval("SELECT 1") == 1
+
+
+# -- queries of our own ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["text", "name", "oid", "char"])
+async def test_not_for_the_catalog(conn, schema, name):
+    """A codec of a type that the catalog consists of is not for our own queries."""
+
+    def turned(value):
+        return str(value)[::-1] + "!"
+
+    await conn.set_type_codec(name, encoder=turned, decoder=turned, **CATALOG)
+    got = await conn.fetchrow(
+        f"SELECT 'calm'::{schema}.mood, ARRAY['wild'::{schema}.mood],"
+        f" (ROW(1, NULL)::{schema}.pair).a, '[1, 2)'::{schema}.span"
+    )
+    assert got == ("calm", ["wild"], 1, chopin.Range(1, 2))
+    await conn.set_type_codec("mood", schema=schema, encoder=str, decoder=str.upper)
+    assert await conn.fetchval(f"SELECT 'calm'::{schema}.mood") == "CALM"
+    await conn.execute("CREATE TABLE pg_temp.counts (a int, b int)")
+    for _ in range(2):
+        await conn.copy_records_to_table("counts", records=[(1, 2)], columns=["b", "a"])
+    assert await conn.fetch("SELECT a, b FROM pg_temp.counts") == [(2, 1)] * 2

@@ -324,7 +324,7 @@ def prepare(name=b"s1", keep=True, parse=True):
 
 def portal(args, limit):
     return lambda session, ops: start_portal(
-        session, session.statements[SQL], b"p1", args, limit, None
+        session, session.statements[SQL], b"p1", args, limit, None, None
     )
 
 

@@ -598,7 +598,7 @@ PORTALS = [
         "portal-bound-first",
         Start(
             "bind",
-            lambda s, _: start_bind(s, s.statements[SQL], b"p1", (1,)),
+            lambda s, _: start_bind(s, s.statements[SQL], b"p1", (1,), None),
         ),
         Sent("Bind s1 p1 (00000001)", "Sync"),
         Say(b.bind_complete(), IN_BLOCK),

@@ -117,7 +117,7 @@ def scripted(session):
 
 
 def bind(session):
-    return start_bind(session, session.statements[SQL], b"p1", (1,))
+    return start_bind(session, session.statements[SQL], b"p1", (1,), None)
 
 
 def nothing(session):

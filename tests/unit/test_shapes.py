@@ -777,3 +777,31 @@ def test_as_if_made_from_records(table, random):
             type(row) is type(make(record))
             for row, record in zip(got, records, strict=True)
         )
+
+
+class Seen(Record):
+    """A record class of the user's own."""
+
+
+class SeenTuple(NamedTuple):
+    id: int
+    tags: Any
+
+
+@pytest.mark.parametrize("kind", [Seen, SeenTuple])
+def test_no_row_is_seen_before_it_is_full(kind):
+    """Code that runs while a row is made cannot find it through the collector."""
+    found = []
+
+    def look(value):
+        found.extend(each for each in gc.get_objects() if type(each) is kind)
+        return value
+
+    session = prepared([("id", INT4), ("tags", TEXT)])
+    session.codecs.register(
+        TEXT, "text", "pg_catalog", encoder=str, decoder=look, format="text"
+    )
+    (row,) = fetched(session, [int4(1), b"x"], record_class=kind)
+    assert not found
+    assert tuple(row) == (1, "x")
+    assert gc.is_tracked(row)
