@@ -35,6 +35,7 @@ from chopin._ops cimport (
     refuse_copy,
     spoiled,
     tag_of,
+    went_ahead,
 )
 from chopin._protocol cimport STEP_ROWS, Op, Session, Statement
 from chopin._rows cimport Description, RowPlan, parse_description
@@ -229,13 +230,13 @@ def start_group(Session session, list requests, double deadline):
             program.append(write_part(session, op, <tuple>request, parsing))
             leaves_state |= (<Statement>(<tuple>request)[0]).leaves_state
         out.put_raw(PyBytes_AS_STRING(SYNC), 5)
+        session.check_open()  # an encoder of the user's may have ended it
     except BaseException as error:
         out.length = out.message = mark
-        if op.parts:
+        if op.parts and session.is_open:
             note_index(error, len(op.parts) - 1)
         raise
-    session.closes.clear()
-    session.riders.clear()
+    went_ahead(session, ahead)
     session.in_first_flight |= parsing
     op.loop = session.loop
     op.ahead = len(ahead)

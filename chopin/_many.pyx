@@ -19,7 +19,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
-from chopin._ops cimport RowsOp, put_bind, put_parse, refuse_copy
+from chopin._ops cimport RowsOp, put_bind, put_parse, refuse_copy, went_ahead
 from chopin._protocol cimport STEP_ANY, Op, Session, Statement
 from chopin._rows cimport argument_error
 from chopin._waiter cimport WAITING
@@ -142,8 +142,7 @@ cdef class ManyOp(RowsOp):
                 out.length = out.message = mark
                 raise
             self.sent = True
-            session.closes.clear()
-            session.riders.clear()
+            went_ahead(session, self.program)
             session.note(self, self.statement.sql, self.statement.leaves_state)
             session.hold(self)
         out.put_raw(part.data, part.length)

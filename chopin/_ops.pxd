@@ -67,6 +67,7 @@ cdef int limit_for(Statement statement, int want) noexcept
 cdef int finish_group(Session session, Op op, bytes program) except -1
 cdef int put_describe(WriteBuffer out, bytes name) except -1
 cdef str tag_of(const unsigned char *data, Py_ssize_t size)
+cdef int went_ahead(Session session, bytes program) except -1
 cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1
 cdef int put_query(Session session, Op op, str sql) except -1
 cdef int shift_position(error, int prefix) except -1

@@ -481,12 +481,12 @@ cdef int write_execution(
         put_bind(out, b"", statement, args, -1)
         tail = <bytes>EXECUTE_SYNC[limit_for(statement, want)]
         out.put_raw(PyBytes_AS_STRING(tail), 15)
+        session.check_open()  # an encoder of the user's may have ended it
     except BaseException:
         out.length = out.message = mark
         raise
     if ahead:
-        session.closes.clear()
-        session.riders.clear()
+        went_ahead(session, op.program)
     op.step = PyBytes_AS_STRING(op.program)
     session.note(op, statement.sql, statement.leaves_state)
     session.submit(op)
@@ -521,6 +521,17 @@ cdef int put_bind(
     return out.end_message()
 
 
+cdef int went_ahead(Session session, bytes program) except -1:
+    """What `put_ahead` wrote is part of a group that will be sent.
+
+    A statement that was dropped since, such as while arguments were encoded, is closed
+    the next time.
+    """
+    del session.closes[:program.count(b"3")]
+    session.riders.clear()
+    return 0
+
+
 cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1:
     """Parse: statement name, query, int16 count and int32 types of parameters."""
     out.begin_message(OUT_PARSE)
@@ -541,9 +552,9 @@ cdef int put_describe(WriteBuffer out, bytes name) except -1:
 
 cdef int finish_group(Session session, Op op, bytes program) except -1:
     """Riders are taken, the program is set, Sync is written: send the operation."""
+    session.check_open()  # an encoder of the user's may have ended it
     session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
-    session.closes.clear()
-    session.riders.clear()
+    went_ahead(session, program)
     op.loop = session.loop
     op.program = program
     op.step = PyBytes_AS_STRING(op.program)

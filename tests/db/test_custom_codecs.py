@@ -328,3 +328,22 @@ async def test_unknown_builtin(conn, schema):
     """A codec that does not exist is named."""
     with pytest.raises(chopin.InterfaceError, match="nope"):
         await conn.set_builtin_type_codec("mood", schema=schema, codec_name="nope")
+
+
+@pytest.mark.parametrize("way", ["fetch", "batch"])
+async def test_encoder_that_ends_the_connection(conn, way):
+    """The call fails; it does not wait for an answer that cannot come."""
+
+    def encode(value):
+        if value == 7:
+            conn.terminate()
+        return str(value)
+
+    await conn.set_type_codec("int4", **CATALOG, encoder=encode, decoder=int)
+    query = "SELECT $1::int"
+    assert await conn.fetchval(query, 1) == 1
+    with pytest.raises(chopin.InterfaceError, match="closed"):
+        if way == "fetch":
+            await conn.fetch(query, 7)
+        else:
+            await conn.batch([(query, 7)])
