@@ -389,6 +389,8 @@ def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> boo
     # a result that could not be read: the statement has run
     if error.outcome == "unknown" or not _invalidate(session, sql, op, error):
         return False
+    if op is not None and op.number <= session.ended_with:
+        return False  # the block that it was in has ended, or is about to
     block = begun_block(None if op is None else op.riders)
     status = session.transaction_status
     if status == "E" and block:

@@ -245,6 +245,7 @@ class Transaction:
             self._state = TransactionState.COMMITTED
             return
         session = self._conn._session
+        session.ended_with = session.submitted
         if self._nested and session.transaction_status == "T":
             session.riders.append(f"RELEASE SAVEPOINT {self._id}")
             self._state = TransactionState.COMMITTED
@@ -268,6 +269,7 @@ class Transaction:
         await self._calls_sent()
         if not self._leave_unsent():
             session = self._conn._session
+            session.ended_with = session.submitted
             session.riders.clear()
             is_over = session.transaction_status == "I" and not session.in_flight
             if session.is_open and not is_over:
