@@ -24,6 +24,7 @@ Source: PostgreSQL documentation, "Extended Query", "Pipelining".
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
@@ -97,6 +98,7 @@ class Turn:
         """
         self._session.ensure_open()
         self._session.gate.ensure_free()
+        check_feeder(self._session)
         self._ticket = self._session.gate.join()
         return self
 
@@ -123,6 +125,20 @@ class Turn:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.leave()
+
+
+def check_feeder(session: Session) -> None:
+    """Refuse a call of the iterator that feeds an execute-many: it would wait for it.
+
+    Raises:
+        InterfaceError: that is so.
+    """
+    if session.feeder is not None and session.feeder is asyncio.current_task():
+        raise InterfaceError(
+            "cannot use the connection in the iterator whose rows executemany() sends "
+            "on it",
+            hint="Fetch what it needs first, or use another connection.",
+        )
 
 
 async def run_query(
@@ -311,6 +327,7 @@ async def unblocked(session: Session) -> None:
 
 async def calls_sent(session: WireProtocol) -> None:
     """Wait until what was called before is sent; groups that are open end."""
+    check_feeder(session)
     for end in list(session.open_groups.values()):
         end()
     if session.gate.line:
