@@ -34,6 +34,7 @@ from chopin import _statements, introspect
 from chopin._ops import (
     STREAM,
     VALUE,
+    SimpleOp,
     fits,
     known_statement,
     start_cached,
@@ -69,6 +70,9 @@ _CANCELED = "57014"
 _is_plain = re.compile(
     r"\s*(?:select|insert|update|delete|merge|values|table|with)\b", re.IGNORECASE
 ).match
+_names_statements = re.compile(
+    r"\b(?:execute|deallocate|prepare)\b", re.IGNORECASE
+).search
 HEALABLE = frozenset(
     {_STALE_PLAN, _INTERNAL, _NO_STATEMENT, _STATEMENT_EXISTS, _CANCELED}
 )
@@ -451,6 +455,10 @@ def _invalidate(
             and not (op.completed and may_commit(sql, False))
         )
     if code in (_NO_STATEMENT, _STATEMENT_EXISTS):
+        if "chopin_" not in str(error) and (
+            isinstance(op, SimpleOp) or _names_statements(sql)
+        ):
+            return False  # one of the user's own
         session.pooled = True
         _statements.lose_all(session)
         return True
