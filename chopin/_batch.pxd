@@ -2,7 +2,7 @@
 """Several statements in one message group. See _batch.pyx."""
 
 from chopin._ops cimport QueryOp, SimpleOp
-from chopin._protocol cimport Statement
+from chopin._protocol cimport Session, Statement
 from chopin._rows cimport Description, RowPlan
 
 
@@ -12,6 +12,7 @@ cdef class Result(list):
 
 cdef class Part:
     cdef Statement statement
+    cdef Description sent        # what the plan was made for
     cdef RowPlan plan
     cdef int want
     cdef int column
@@ -25,7 +26,7 @@ cdef class GroupOp(QueryOp):
     cdef list answers            # of the parts that have ended
     cdef readonly dict unread    # index -> exception of a decoder
 
-    cdef Part add(self, tuple request, set parsing)
+    cdef Part add(self, Session session, tuple request, set parsing)
     cdef int begin_part(self) except -1
     cdef int end_part(self) except -1
 

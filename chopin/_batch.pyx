@@ -105,10 +105,15 @@ cdef class GroupOp(QueryOp):
     errors of results that could not be read, by index; None for none.
     """
 
-    cdef Part add(self, tuple request, set parsing):
+    cdef Part add(self, Session session, tuple request, set parsing):
         """Make a part: statement, arguments, what is wanted, column, shape."""
         cdef Part part = Part.__new__(Part)
         cdef Statement statement = <Statement>request[0]
+        if statement.name and not statement.cached and (
+            statement.owner is None and statement.sql in session.in_first_flight
+        ):
+            # its Parse is on its way in another group, and may fail there
+            statement = Statement(session, statement.sql, b"", statement.description)
         part.statement = statement
         part.want = request[2]
         part.column = request[3]
@@ -123,6 +128,7 @@ cdef class GroupOp(QueryOp):
     cdef int begin_part(self) except -1:
         cdef Part part = self.parts[self.index]
         self.statement = part.statement
+        self.sent = part.sent
         self.plan = part.plan
         self.want = part.want
         self.column = part.column
@@ -134,6 +140,10 @@ cdef class GroupOp(QueryOp):
             self.rows = <list>new_result()
         else:
             self.rows = [] if part.want == WANT_ROWS else None
+        if part.statement.name and not part.parses and (
+            part.sent is not part.statement.description
+        ):
+            self.replan()  # the part that parsed it was told of other columns
         return 0
 
     cdef int end_part(self) except -1:
@@ -228,7 +238,7 @@ def start_group(Session session, list requests, double deadline):
         out.put_raw(PyBytes_AS_STRING(SYNC), 5)
     except BaseException as error:
         out.length = out.message = mark
-        if op.parts:
+        if op.parts and session.is_open:
             note_index(error, len(op.parts) - 1)
         raise
     ahead_written(session)
@@ -248,13 +258,14 @@ def start_group(Session session, list requests, double deadline):
 cdef bytes write_part(Session session, GroupOp op, tuple request, set parsing):
     """Write one statement of a group; returns its part of the program."""
     cdef WriteBuffer out = session.out
-    cdef Part part = op.add(request, parsing)
+    cdef Part part = op.add(session, request, parsing)
     cdef Statement statement = part.statement
     cdef tuple args = <tuple>request[1]
     cdef bytes execute
     cdef bint parse = part.parses or not statement.name
     if statement.codec_version != session.codecs.current_version():
         statement.plan(session)
+    part.sent = statement.description
     part.plan = statement.plan_for(session, request[4])
     statement.params.check_count(len(args))
     if parse:

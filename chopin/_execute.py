@@ -24,6 +24,7 @@ Source: PostgreSQL documentation, "Extended Query", "Pipelining".
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
@@ -33,6 +34,7 @@ from chopin import _statements, introspect
 from chopin._ops import (
     STREAM,
     VALUE,
+    SimpleOp,
     fits,
     known_statement,
     start_cached,
@@ -68,6 +70,9 @@ _CANCELED = "57014"
 _is_plain = re.compile(
     r"\s*(?:select|insert|update|delete|merge|values|table|with)\b", re.IGNORECASE
 ).match
+_names_statements = re.compile(
+    r"\b(?:execute|deallocate|prepare)\b", re.IGNORECASE
+).search
 HEALABLE = frozenset(
     {_STALE_PLAN, _INTERNAL, _NO_STATEMENT, _STATEMENT_EXISTS, _CANCELED}
 )
@@ -97,6 +102,7 @@ class Turn:
         """
         self._session.ensure_open()
         self._session.gate.ensure_free()
+        check_feeder(self._session)
         self._ticket = self._session.gate.join()
         return self
 
@@ -123,6 +129,20 @@ class Turn:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.leave()
+
+
+def check_feeder(session: Session) -> None:
+    """Refuse a call of the iterator that feeds an execute-many: it would wait for it.
+
+    Raises:
+        InterfaceError: that is so.
+    """
+    if session.feeder is not None and session.feeder is asyncio.current_task():
+        raise InterfaceError(
+            "cannot use the connection in the iterator whose rows executemany() sends "
+            "on it",
+            hint="Fetch what it needs first, or use another connection.",
+        )
 
 
 async def run_query(
@@ -311,6 +331,7 @@ async def unblocked(session: Session) -> None:
 
 async def calls_sent(session: WireProtocol) -> None:
     """Wait until what was called before is sent; groups that are open end."""
+    check_feeder(session)
     for end in list(session.open_groups.values()):
         end()
     if session.gate.line:
@@ -389,6 +410,8 @@ def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> boo
     # a result that could not be read: the statement has run
     if error.outcome == "unknown" or not _invalidate(session, sql, op, error):
         return False
+    if op is not None and op.number <= session.ended_with:
+        return False  # the block that it was in has ended, or is about to
     block = begun_block(None if op is None else op.riders)
     status = session.transaction_status
     if status == "E" and block:
@@ -432,6 +455,10 @@ def _invalidate(
             and not (op.completed and may_commit(sql, False))
         )
     if code in (_NO_STATEMENT, _STATEMENT_EXISTS):
+        if "chopin_" not in str(error) and (
+            isinstance(op, SimpleOp) or _names_statements(sql)
+        ):
+            return False  # one of the user's own
         session.pooled = True
         _statements.lose_all(session)
         return True

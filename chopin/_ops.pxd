@@ -3,7 +3,7 @@
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._protocol cimport Op, Session, Statement
-from chopin._rows cimport RowPlan
+from chopin._rows cimport Description, RowPlan
 from chopin._streams cimport Flow
 
 # What a query's caller wants.
@@ -36,12 +36,14 @@ cdef class QueryOp(RowsOp):
     cdef readonly str status     # the command tag, where it is wanted
     cdef public bint keeps_status
     cdef bytes raw_parameters
+    cdef Description sent        # what the plan was made for
     cdef bint parses             # a named statement: admitted when it is parsed
 
     cdef int learn(self, unsigned char kind) except -1
     cdef int described(
         self, unsigned char kind, const unsigned char *data, Py_ssize_t size
     ) except -1
+    cdef int replan(self) except -1
 
 
 cdef class PrepareOp(Op):

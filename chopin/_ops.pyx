@@ -220,15 +220,25 @@ cdef class QueryOp(RowsOp):
         """
         cdef bytes columns = None
         cdef Statement statement = self.statement
-        cdef bytes formats = self.plan.formats
         if kind == MSG_ROW_DESCRIPTION:
             columns = PyBytes_FromStringAndSize(<const char *>data, size)
-        if columns == statement.description.raw_columns:
+        if columns == self.sent.raw_columns:
             return 0
+        if columns != statement.description.raw_columns:
+            statement.description = parse_description(self.raw_parameters, columns)
+            statement.plan(self.session)
+            _statements.describe(self.session, statement.sql, statement.description)
+        return self.replan()
+
+    cdef int replan(self) except -1:
+        """The columns are not those of the plan: make one for those of the statement.
+
+        Another operation that shares the statement may have been told of them.
+        """
+        cdef Statement statement = self.statement
+        cdef bytes formats = self.plan.formats
         shape = self.plan.shape
-        statement.description = parse_description(self.raw_parameters, columns)
-        statement.plan(self.session)
-        _statements.describe(self.session, statement.sql, statement.description)
+        self.sent = statement.description
         try:
             self.plan = statement.plan_for(self.session, shape)
         except Exception as error:
@@ -459,6 +469,7 @@ cdef int write_execution(
         statement.plan(session)
     op.loop = session.loop
     op.statement = statement
+    op.sent = statement.description
     op.plan = statement.plan_for(session, shape)
     op.want = want
     op.column = column

@@ -49,7 +49,7 @@ cdef class Op(Waiter):
     cdef readonly tuple riders    # SQL that goes ahead in its group; None: nothing
     cdef readonly str sql         # its text, where it has one
     cdef public bint restores     # the session, for the next user
-    cdef uint64_t number          # how many the session had sent with it
+    cdef readonly uint64_t number  # how many the session had sent with it
 
     cdef int on_rows(self, ReadBuffer inp) except -1
     cdef int on_message(
@@ -119,6 +119,8 @@ cdef class Session:
     cdef Py_ssize_t n_closes             # those that put_ahead has written
     cdef readonly list riders            # SQL of what goes ahead of the next statement
     cdef readonly uint64_t submitted              # operations so far
+    cdef public uint64_t ended_with      # those so far when a block's end was called
+    cdef public object feeder            # the task whose iterator feeds a group
     cdef public uint64_t epoch           # how often it has changed hands
     cdef uint64_t flushed                # those handed to the transport
     cdef public bint dirty               # something ran that may have left state behind

@@ -26,6 +26,8 @@ class Op(Waiter):
     def riders(self) -> tuple[str, ...] | None: ...
     @property
     def sql(self) -> str | None: ...
+    @property
+    def number(self) -> int: ...
 
 class Statement:
     """A statement of one session: its name on the server, and how its values travel."""
@@ -71,6 +73,8 @@ class Session:
     riders: list[str]
     submitted: int
     epoch: int
+    ended_with: int
+    feeder: object
     made_temporary: bool
     last_sql: str | None
 

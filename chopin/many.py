@@ -17,7 +17,7 @@ import contextlib
 from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from chopin._execute import Turn, heal, statements_for
+from chopin._execute import ATTEMPTS, Turn, heal, statements_for
 from chopin._many import ManyOp, start_many
 from chopin._protocol import Statement
 from chopin._shapes import row_shape
@@ -60,7 +60,8 @@ class ManyTimes:
             args: an iterable of sequences, synchronous or asynchronous, of any length;
                 it is consumed while it is sent, and not to its end if the server
                 refuses a row. While an asynchronous one is waited for, the connection
-                serves nobody else and may be in a transaction.
+                serves nobody else and may be in a transaction. The iterable itself
+                cannot use the connection.
             timeout: seconds for everything.
 
         Returns:
@@ -134,7 +135,7 @@ class ManyTimes:
         With a statement of the user's, or the cached one.
         """
         async with self._limited(command, args, timeout):
-            while True:
+            for attempt in range(ATTEMPTS):
                 op = await self._send_many(command, args, want_rows, shape, statement)
                 try:
                     return await op
@@ -142,6 +143,7 @@ class ManyTimes:
                     # an iterator is used up; a sequence can be sent again
                     if (
                         statement is None
+                        and attempt + 1 < ATTEMPTS
                         and isinstance(args, (list, tuple))
                         and heal(self._session, command, op, error)
                     ):
@@ -151,6 +153,7 @@ class ManyTimes:
                             f"in element #{error.batch_index} of executemany() sequence"
                         )
                     raise
+        raise AssertionError("the last attempt returns or raises")
 
     async def _send_many(
         self,
@@ -163,7 +166,9 @@ class ManyTimes:
         """Write all of an execute-many group, in its turn."""
         session = self._session
         async with Turn(session):
-            statement = held or await self._statement_for(command, shape)
+            statement = held or await self._statement_for(
+                command, shape, isinstance(args, AsyncIterable)
+            )
             op = start_many(session, statement, want_rows, shape)
             try:
                 await _feed(op, args, session)
@@ -173,12 +178,17 @@ class ManyTimes:
                 raise
         return op
 
-    async def _statement_for(self, command: str, shape: Any) -> Statement:
-        """The cached statement, or an unnamed one that the group parses."""
+    async def _statement_for(
+        self, command: str, shape: Any, is_slow: bool
+    ) -> Statement:
+        """The cached statement, or an unnamed one that the group parses.
+
+        What is cached may be closed, as unused, before a slow iterable is through.
+        """
         found = (await statements_for(self._session, [(command, shape)]))[command]
         if isinstance(found, Exception):
             raise found
-        if found.cached:
+        if found.cached and not is_slow:
             return found
         return Statement(self._session, command, b"", found.description)
 
@@ -186,11 +196,15 @@ class ManyTimes:
 async def _feed(op: ManyOp, args: Rows, session: Session) -> None:
     """Feed rows of arguments to an operation until it wants no more."""
     if isinstance(args, AsyncIterable):
-        async for row in args:
-            if op.feed((row,)):
-                await _part_sent(session)
-            if op.is_over():
-                break
+        session.feeder = asyncio.current_task()
+        try:
+            async for row in args:
+                if op.feed((row,)):
+                    await _part_sent(session)
+                if op.is_over():
+                    break
+        finally:
+            session.feeder = None
     else:
         rows = iter(args)
         while op.feed(rows):

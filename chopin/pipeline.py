@@ -476,10 +476,12 @@ class Pipeline:
     async def _send_queued(self) -> None:
         assert self._turn is not None
         try:
-            async with asyncio.timeout(self._timeout), self._turn:
+            async with asyncio.timeout(self._timeout) as limit, self._turn:
                 while self._queue:
                     await unblocked(self._session)
                     await self._send_described()
+                    if self._timeout is not None:  # from now on for what is left
+                        limit.reschedule(self._session.loop.time() + self._timeout)
         except Exception as error:
             self._fail_queued(error)
         finally:

@@ -1,7 +1,7 @@
 """Transaction blocks and savepoints.
 
 Owns: `Transaction`: when BEGIN, SAVEPOINT and their ends are sent, and whether at all.
-Layer L5. Imports L0 and L4.
+Layer L5. Imports L0, L3 and L4.
 
 Rules
 - BEGIN and SAVEPOINT wait for the first statement and ride ahead of it, in its group:
@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from chopin._execute import calls_sent, fetch_value, unblocked
+from chopin._ops import start_sync
 from chopin._released import check_held
 from chopin.exceptions import InterfaceError, InterfaceWarning, PostgresError
 
@@ -165,8 +166,10 @@ class Transaction:
         await calls_sent(session)
         check_held(conn, "Transaction.start")
         outer = conn._top_xact
-        if outer is None and session.gate.is_draining:
+        if outer is None and (session.gate.is_draining or session.restoring):
             await unblocked(session)  # a cancelled COMMIT, say, may not have ended yet
+            if session.restoring:
+                await start_sync(session)  # its ROLLBACK is on its way
             check_held(conn, "Transaction.start")  # a pool may have it by now
         if outer is None:
             if session.transaction_status in ("T", "E"):
@@ -242,6 +245,7 @@ class Transaction:
             self._state = TransactionState.COMMITTED
             return
         session = self._conn._session
+        session.ended_with = session.submitted
         if self._nested and session.transaction_status == "T":
             session.riders.append(f"RELEASE SAVEPOINT {self._id}")
             self._state = TransactionState.COMMITTED
@@ -265,6 +269,7 @@ class Transaction:
         await self._calls_sent()
         if not self._leave_unsent():
             session = self._conn._session
+            session.ended_with = session.submitted
             session.riders.clear()
             is_over = session.transaction_status == "I" and not session.in_flight
             if session.is_open and not is_over:
@@ -305,7 +310,8 @@ class Transaction:
             return await conn.execute(sql)
         except PostgresError:
             self._state = TransactionState.FAILED
-            if conn._session.transaction_status != "I":
+            # a nested block leaves the one around it failed, which refuses what comes
+            if not self._nested and conn._session.transaction_status != "I":
                 conn._session.restore()
             raise
         except BaseException:

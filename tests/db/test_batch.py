@@ -399,3 +399,48 @@ def test_batch_is_a_transaction(runner, statements):
         assert left[0] == left[1]
 
     runner.run(compare())
+
+
+@pytest.fixture
+def turned(observer):
+    """A table ``chopin_turned (a, b)`` with 1 and 2; called, it has ``(b, a)``."""
+    observer.execute("CREATE TABLE chopin_turned AS SELECT 1 AS a, 2 AS b")
+
+    def turn():
+        observer.execute("DROP TABLE chopin_turned")
+        observer.execute("CREATE TABLE chopin_turned AS SELECT 2 AS b, 1 AS a")
+
+    yield turn
+    observer.execute("DROP TABLE chopin_turned")
+
+
+@pytest.mark.parametrize(
+    "options", [{"statement_cache_size": 0}, {"pooler": "transaction"}], ids=str
+)
+@pytest.mark.parametrize("way", ["batch", "group", "statements"])
+async def test_columns_that_somebody_else_has_turned(connect, turned, options, way):
+    """Every row of a text that is there twice is read by the columns of today."""
+    conn = await connect(**options)
+    query = "SELECT * FROM chopin_turned"
+    await conn.fetch(query)
+    turned()
+    if way == "batch":
+        rows = [each[0] for each in await conn.batch([query] * 3)]
+    else:
+        barrier = "group" if way == "group" else "statement"
+        async with conn.pipeline(barrier=barrier) as p:
+            p.execute("SELECT 'has to be described'")
+            replies = [p.fetchrow(query) for _ in range(3)]
+        rows = [reply.result() for reply in replies]
+    assert [dict(row) for row in rows] == [{"b": 2, "a": 1}] * 3
+
+
+async def test_columns_that_another_session_was_told_of(create, turned):
+    """A named statement is bound again behind its Parse, which shows new columns."""
+    pool = await create(min_size=2, max_size=2)
+    query = "SELECT * FROM chopin_turned"
+    async with pool.acquire() as one, pool.acquire() as other:
+        await one.fetch(query)
+        turned()
+        results = await other.batch([query] * 3)
+    assert [dict(rows[0]) for rows in results] == [{"b": 2, "a": 1}] * 3

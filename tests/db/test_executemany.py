@@ -340,3 +340,53 @@ async def test_server_ends_while_rows_are_sent(conn):
     with pytest.raises((chopin.ConnectionDoesNotExistError, chopin.InterfaceError)):
         await conn.executemany(query, lazily(("x" * 1000,) for _ in range(100_000)))
     assert conn.is_closed()
+
+
+async def test_error_that_never_heals(conn):
+    """What looks like a stale plan is tried three times, and not for ever."""
+    await conn.execute(
+        """
+        CREATE TEMP SEQUENCE tries;
+        CREATE FUNCTION pg_temp.fail(int) RETURNS int LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM nextval('tries');
+            RAISE 'cache lookup failed for type 1' USING ERRCODE = 'XX000';
+        END $$
+        """
+    )
+    with pytest.raises(chopin.InternalServerError):
+        await conn.executemany("SELECT pg_temp.fail($1)", [(1,)])
+    assert await conn.fetchval("SELECT last_value FROM tries") == 3
+
+
+@pytest.mark.parametrize("way", ["fetch", "transaction", "pipeline"])
+async def test_iterator_that_uses_the_connection(conn, table, way):
+    """It would wait for itself for ever, so that it is refused."""
+
+    async def rows():
+        if way == "fetch":
+            yield await conn.fetchrow("SELECT 1, 'a'")
+        elif way == "transaction":
+            async with conn.transaction():
+                yield (1, "a")
+        else:
+            async with conn.pipeline() as p:
+                yield await p.fetchrow("SELECT 1, 'a'")
+
+    with pytest.raises(chopin.InterfaceError, match="in the iterator"):
+        await conn.executemany(INSERT, rows())
+    assert await table() == []
+    assert await conn.executemany(INSERT, lazily([(1, "a")])) == 1
+
+
+async def test_iterator_that_outlives_its_statement(connect):
+    """Statements that are not used are dropped, but not those that are at work."""
+    conn = await connect(max_cached_statement_lifetime=0.05)
+    await conn.execute("CREATE TEMP TABLE t (a int)")
+
+    async def rows():
+        for n in range(4):
+            yield (n,)
+            await asyncio.sleep(0.06)
+
+    assert await conn.executemany("INSERT INTO t VALUES ($1)", rows()) == 4

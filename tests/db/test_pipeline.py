@@ -304,3 +304,43 @@ async def test_released_in_the_middle(create):
                 await reply
             raise chopin.InterfaceError("left")
     assert await pool.fetchval("SELECT to_regclass('never_made')") is None
+
+
+async def test_text_that_is_parsed_in_the_flight_ahead(create):
+    """It is not parsed twice under one name, as if a pooler had it already."""
+    pool = await create(min_size=2, max_size=2)
+    async with pool.acquire() as one, pool.acquire() as other:
+        await one.fetch("SELECT 5")
+        async with other.pipeline() as p:
+            p.fetchval("SELECT 'has to be described'")
+            replies = [p.fetchval("SELECT 5") for _ in range(3)]
+        assert [reply.result() for reply in replies] == [5, 5, 5]
+        assert not other._session.pooled
+
+
+async def test_timeout_of_a_long_row(conn):
+    """Each statement has its time, however long those take that must wait in turn."""
+    async with conn.pipeline(timeout=0.6) as p:
+        for n in range(4):
+            p.execute(f"CREATE TEMP TABLE t{n} AS SELECT 1 AS a FROM pg_sleep(0.2)")
+            p.execute(f"INSERT INTO t{n} VALUES (2)")
+    assert await conn.fetchval("SELECT count(*) FROM t3") == 2
+
+
+async def test_stale_statement_of_a_block_that_was_rolled_back(conn, observer):
+    """It is not repeated behind the block, where it would be committed."""
+    observer.execute("CREATE TABLE chopin_stale (a int)")
+    query = "INSERT INTO chopin_stale VALUES ($1) RETURNING *"
+    try:
+        await conn.fetch(query, 1)
+        observer.execute("ALTER TABLE chopin_stale ADD b int")
+        with pytest.raises(chopin.InvalidCachedStatementError):
+            async with conn.pipeline() as p:
+                with pytest.raises(ZeroDivisionError):
+                    async with conn.transaction():
+                        p.fetch(query, 2)
+                        raise ZeroDivisionError
+        assert await conn.fetchval("SELECT count(*) FROM chopin_stale") == 1
+        assert len(await conn.fetch(query, 3)) == 1
+    finally:
+        observer.execute("DROP TABLE chopin_stale")

@@ -400,3 +400,47 @@ async def test_preparing_holds_no_lock(conn, alter):
     alter("RESET lock_timeout")
     assert await conn.fetchval("SELECT 1") == 1
     del statement
+
+
+@pytest.mark.parametrize("query", ["EXECUTE nowhere", "DEALLOCATE nowhere"])
+@pytest.mark.parametrize("way", ["execute", "fetch", "script", "batch", "executemany"])
+async def test_statements_of_the_users_own(conn, query, way):
+    """That they are not there does not mean that there is a pooler in between."""
+    calls = {
+        "execute": lambda: conn.execute(query),
+        "fetch": lambda: conn.fetch(query),
+        "script": lambda: conn.script(query),
+        "batch": lambda: conn.batch([query]),
+        "executemany": lambda: conn.executemany(query, [()]),
+    }
+    with pytest.raises(chopin.InvalidSQLStatementNameError):
+        await calls[way]()
+    assert not conn._session.pooled
+    async with conn.listen("channel"):
+        pass
+
+
+@pytest.mark.parametrize("way", ["fetch", "batch"])
+async def test_statement_dropped_while_arguments_are_encoded(conn, way):
+    """It is closed with the next group."""
+    kept = []
+
+    def encode(value):
+        kept.clear()
+        return str(value)
+
+    await conn.set_type_codec(
+        "int4", schema="pg_catalog", encoder=encode, decoder=int, format="text"
+    )
+    query = "SELECT $1::int"
+    await conn.fetchval(query, 1)
+    first = await conn.prepare("SELECT 'dropped first'")
+    kept.append(await conn.prepare("SELECT 'dropped meanwhile'"))
+    del first
+    if way == "fetch":
+        await conn.fetch(query, 1)
+    else:
+        await conn.batch([(query, 1)])
+    await conn.execute("SELECT 1")
+    await conn.fetch("SELECT 2")
+    assert await held(conn, "dropped") == 0

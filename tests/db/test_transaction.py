@@ -1,5 +1,6 @@
 """transaction: blocks, blocks inside of blocks, and what they send."""
 
+import asyncio
 import itertools
 import re
 
@@ -600,3 +601,50 @@ async def test_whatever_comes_first(conn, first):
             assert got == "serializable"
             assert conn.is_in_transaction()
         assert not conn.is_in_transaction()
+
+
+async def test_savepoint_that_cannot_be_released(conn, table):
+    """The block around it has failed; what follows does not run outside of it."""
+    failed = chopin.InFailedSQLTransactionError
+    with pytest.raises(failed):
+        async with conn.transaction():
+            await conn.execute("INSERT INTO t VALUES (1)")
+            with pytest.raises(failed):
+                async with conn.transaction():
+                    with pytest.raises(chopin.DivisionByZeroError):
+                        await conn.execute("SELECT 1 / 0")
+            await conn.execute("INSERT INTO t VALUES (2)")
+    assert await table() == []
+
+
+async def test_statement_that_is_stale_when_its_block_ends(conn, observer):
+    """A task that nobody waits for does not repeat it behind the ROLLBACK."""
+    observer.execute("CREATE TABLE chopin_stale (a int)")
+    query = "INSERT INTO chopin_stale VALUES ($1) RETURNING *"
+    try:
+        await conn.fetch(query, 1)
+        observer.execute("ALTER TABLE chopin_stale ADD b int")
+        with pytest.raises(Oops):
+            async with conn.transaction():
+                task = asyncio.create_task(conn.fetch(query, 2))
+                await asyncio.sleep(0)
+                raise Oops
+        with pytest.raises(chopin.InvalidCachedStatementError):
+            await task
+        assert await conn.fetchval("SELECT count(*) FROM chopin_stale") == 1
+    finally:
+        observer.execute("DROP TABLE chopin_stale")
+
+
+async def test_begin_behind_a_cancelled_commit(conn):
+    """A block begins when the ROLLBACK for the one before has been answered."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(None) as limit, conn.transaction():
+            await conn.execute("SELECT 1")
+            task = asyncio.create_task(conn.execute("SELECT pg_sleep(60)"))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.wait([task])
+            limit.reschedule(0)
+    async with conn.transaction():
+        assert await conn.fetchval("SELECT 1") == 1

@@ -8,10 +8,12 @@ from chopin._execute import heal, heal_group
 from chopin.exceptions import PostgresError, QueryCanceledError
 
 
-def is_healed(sql, *, is_bystander=True, has_run=False, status="I"):
+def is_healed(sql, *, is_bystander=True, has_run=False, status="I", sent=2):
     """Whether a text is run again whose operation got the error of a cancel request."""
-    op = SimpleNamespace(bystander=is_bystander, completed=has_run, riders=())
-    session = SimpleNamespace(transaction_status=status, riders=[])
+    op = SimpleNamespace(
+        bystander=is_bystander, completed=has_run, riders=(), number=sent
+    )
+    session = SimpleNamespace(transaction_status=status, riders=[], ended_with=1)
     return heal(session, sql, op, QueryCanceledError("canceling statement"))
 
 
@@ -51,6 +53,11 @@ def test_request_that_was_meant_for_it():
     assert not is_healed("SELECT 1", is_bystander=False)
 
 
+def test_block_that_has_ended_since():
+    """It would run outside of the block that it was sent in."""
+    assert not is_healed("SELECT 1", sent=1)
+
+
 # Groups
 
 
@@ -69,6 +76,7 @@ class Cache(SimpleNamespace):
             pooled=False,
             statements=statements,
             descriptions=dict.fromkeys(texts),
+            ended_with=0,
         )
 
 
@@ -76,7 +84,11 @@ def grouped(texts, code, **fields):
     """Whether a group is repeated after an error; and what is still cached then."""
     session = Cache(*texts)
     op = SimpleNamespace(
-        bystander=True, completed=True, riders=(), sql="\n;\n".join(texts)
+        bystander=True,
+        completed=True,
+        riders=(),
+        sql="\n;\n".join(texts),
+        number=1,
     )
     error = PostgresError.new({"S": "ERROR", "C": code, "M": "no", **fields})
     return heal_group(session, texts, op, error), list(session.statements)
