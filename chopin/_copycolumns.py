@@ -183,11 +183,33 @@ async def _described(session: WireProtocol, query: str) -> Description:
     raise AssertionError("the last attempt returns or raises")
 
 
-async def columns_of_query(session: WireProtocol, query: str) -> Statement:
-    """The columns of a query without arguments, for who has the turn."""
-    description = await _described(session, query)
-    await learn_types(session, description)
-    return Statement(session, query, b"", description)
+async def start_with_query(
+    session: WireProtocol, query: str, start: Callable[[Statement], CopyOutOp | None]
+) -> CopyOutOp | None:
+    """Send a COPY of a query without arguments; it is never sent again by itself.
+
+    Raises:
+        InvalidCachedStatementError: its columns were altered in between.
+    """
+    async with Turn(session):
+        description = await _described(session, query)
+        await learn_types(session, description)
+        statement = Statement(session, query, b"", description)
+        if session.transaction_status != "I" or not is_binary(statement):
+            return start(statement)
+        question = start_prepare(session, query, b"", False)
+        op = start(statement)
+    try:
+        answer = await question
+        if answer.description.raw_columns != description.raw_columns:
+            raise InvalidCachedStatementError(
+                "the columns of the query have changed while COPY was sent; try again"
+            )
+    except BaseException:
+        if op is not None:
+            op.leave()
+        raise
+    return op
 
 
 def is_binary(statement: Statement) -> bool:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from chopin import _copysql as sql
 from chopin._copy import CopyOutOp, start_copy_out
 from chopin._copycolumns import (
-    columns_of_query,
     is_binary,
     literals_of,
     start_with_columns,
+    start_with_query,
 )
 from chopin._execute import Turn, begun
 from chopin._ops import RowsOp
@@ -121,8 +121,7 @@ class CopyOut(Stream[T]):
                 names = ", ".join(map(sql.quoted, known.names))
                 query = f"SELECT {names} FROM ONLY {query}"
         elif not self._args:
-            async with Turn(session):
-                op = start(await columns_of_query(session, query))
+            op = await start_with_query(session, query, start)
         if op is not None:
             return await begun(op)
         return await start_stream(connection, query, self._args or (), self._shape)

@@ -7,6 +7,7 @@ import datetime
 import pytest
 
 import chopin
+from chopin import _copycolumns
 
 THEN = datetime.datetime(2027, 2, 22)
 
@@ -90,6 +91,25 @@ async def test_a_column_that_is_no_longer_generated(connect, conn, table):
     await other.execute(f"ALTER TABLE {name} ALTER b DROP EXPRESSION")
     await conn.copy_records_to_table(name, records=[(3, 7)])
     assert await read(conn.copy_out(name)) == [(1, 2), (3, 7)]
+
+
+async def test_a_query_altered_in_between(connect, conn, table, monkeypatch):
+    """Described, altered and copied: an error, and no value of another type."""
+    name = await table("a int8")
+    other = await connect()
+    learn = _copycolumns.learn_types
+
+    async def alter(*args):
+        await learn(*args)
+        await other.execute(f"ALTER TABLE {name} ALTER a TYPE timestamp USING now()")
+        await other.execute(f"INSERT INTO {name} VALUES (now())")
+
+    monkeypatch.setattr(_copycolumns, "learn_types", alter)
+    with pytest.raises(chopin.InvalidCachedStatementError, match="try again"):
+        await read(conn.copy_out(f"SELECT a FROM {name}"))
+    monkeypatch.undo()
+    ((value,),) = await read(conn.copy_out(f"SELECT a FROM {name}"))
+    assert isinstance(value, datetime.datetime)
 
 
 async def test_no_columns(conn, table):
