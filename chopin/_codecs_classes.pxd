@@ -3,6 +3,9 @@
 
 from chopin._codecbase cimport Codec
 
+# Whether `enum_codec` made it.
+cdef bint is_enum_codec(Codec codec) noexcept
+
 # A codec for an enum, or another type that is text, whose values are the members of an
 # `Enum`; None when the values of `known` are not text. `labels` are those of the enum.
 cdef Codec enum_codec(Codec known, object cls, tuple labels)

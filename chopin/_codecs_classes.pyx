@@ -90,6 +90,10 @@ cdef dict labels_of(cls, dict by_label, dict values, tuple labels):
     }
 
 
+cdef bint is_enum_codec(Codec codec) noexcept:
+    return codec.decode == decode_enum
+
+
 cdef object decode_enum(Codec codec, const unsigned char *data, Py_ssize_t size):
     """The label, in UTF-8; DataError: no member stands for it. Source: `enum_send`."""
     cdef Members members = <Members>codec.detail

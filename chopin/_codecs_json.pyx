@@ -29,6 +29,7 @@ from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, bad_size, bad_value
 from chopin._codecs_custom cimport call_encoder, renamed
 from chopin._codecs_scalar cimport decode_jsonb, decode_text
+from chopin._wire cimport FORMAT_TEXT
 
 import json
 
@@ -79,6 +80,24 @@ cdef Codec json_codec(Codec known, object spec):
     codec.decode = decode_json
     codec.encode = encode_json
     return codec
+
+
+cdef Codec json_in_text(Codec codec):
+    cdef Functions functions, plain
+    cdef Codec made
+    if codec.decode != decode_json:
+        return None
+    functions = <Functions>codec.detail
+    plain = Functions.__new__(Functions)
+    plain.loads = functions.loads
+    plain.dumps = functions.dumps
+    plain.takes_bytes = functions.takes_bytes
+    plain.fast_loads = functions.fast_loads
+    plain.fast_dumps = functions.fast_dumps
+    made = renamed(codec, codec.oid, codec.name, codec.schema, codec.kind)
+    made.format = FORMAT_TEXT
+    made.detail = plain
+    return made
 
 
 # Reading.

@@ -19,6 +19,9 @@ from libc.stdint cimport uint32_t
 
 from chopin._codecbase cimport Codec, new_codec
 from chopin._codecs cimport CodecMap, over
+from chopin._codecs_classes cimport is_enum_codec
+from chopin._codecs_custom cimport renamed
+from chopin._codecs_json cimport json_in_text
 from chopin._codecs_scalar cimport decode_jsonb, decode_text, encode_text
 from chopin._oids cimport (
     OID_BOOL,
@@ -190,6 +193,13 @@ cdef class TextCodecs(CodecMap):
             return codec
         if codec.kind in ("array", "range", "multirange") and codec.py_decode is None:
             return over(codec, self.get(codec.element.oid))
+        made = json_in_text(codec)
+        if made is None and is_enum_codec(codec):
+            made = renamed(codec, oid, codec.name, codec.schema, codec.kind)
+            made.format = FORMAT_TEXT
+        if made is not None:
+            made.delimiter = codec.delimiter
+            return made     # its text is what it reads
         made = new_codec(
             oid, codec.name, codec.kind, FORMAT_TEXT, codec.atomic, decode_text,
             encode_text,

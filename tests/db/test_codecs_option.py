@@ -442,3 +442,23 @@ async def test_geometry_of_one_connection(conn, geometry):
     )
     two = await conn.fetchval("SELECT $1::gis.geometry[]", [POINT, POINT])
     assert two == [2 + 2 * len(POINT)] * 2
+
+
+async def test_in_scripts(connect, observer):
+    """The text of a script's values is read as JSON and as members as well."""
+
+    class Mood(enum.Enum):
+        calm = "calm"
+
+    observer.execute("CREATE TYPE script_mood AS ENUM ('calm')")
+    try:
+        conn = await connect(json=True, codecs={"script_mood": Mood})
+        sql = (
+            """SELECT '{"a": [1]}'::json, '[2]'::jsonb, ARRAY['[3]'::jsonb],"""
+            " 'calm'::script_mood, ARRAY['calm'::script_mood]"
+        )
+        want = [({"a": [1]}, [2], [[3]], Mood.calm, [Mood.calm])]
+        assert await conn.fetch(sql) == want
+        assert (await conn.script(sql))[0] == want
+    finally:
+        observer.execute("DROP TYPE script_mood")

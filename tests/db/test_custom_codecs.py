@@ -362,7 +362,8 @@ async def by_statement(conn, sql):
 
 async def by_cursor(conn, sql):
     async with conn.transaction():
-        return next(row[0] async for row in conn.cursor(sql, "x"))
+        async for row in conn.cursor(sql, "x"):
+            return row[0]
 
 
 async def by_portal(conn, sql):
