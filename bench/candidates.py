@@ -28,6 +28,8 @@ Call = Callable[..., Awaitable[Any]]
 class Session(Protocol):
     """One open connection of one candidate."""
 
+    connection: Any
+
     @property
     def fetchrow(self) -> Call:
         """`await fetchrow(query, *args)`: the first row."""
@@ -69,6 +71,7 @@ class AsyncpgSession:
     """asyncpg: one operation at a time, so many queries run in a row."""
 
     def __init__(self, connection: Any) -> None:
+        self.connection = connection
         self.fetchrow = connection.fetchrow
         self.fetch = connection.fetch
         self.execute = connection.execute
@@ -99,7 +102,7 @@ class PsycopgSession:
     """psycopg 3: one raw cursor used again and again, pipeline mode for many."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.connection = connection
         self._cursor = connection.cursor(binary=True)
         self.close = connection.close
 
@@ -132,8 +135,8 @@ class PsycopgSession:
         self, query: str, arguments: Iterable[tuple[Any, ...]]
     ) -> list[Any]:
         """In pipeline mode."""
-        execute = self._connection.execute
-        async with self._connection.pipeline():
+        execute = self.connection.execute
+        async with self.connection.pipeline():
             cursors = [
                 await execute(query, one, prepare=True, binary=True)
                 for one in arguments
@@ -145,7 +148,7 @@ class PsqlpySession:
     """psqlpy (Rust, tokio): dicts made into tuples, many queries run in a row."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.connection = connection
         self.script = connection.execute_batch
 
     async def fetchrow(self, query: str, *args: Any) -> Any:
@@ -155,16 +158,16 @@ class PsqlpySession:
 
     async def fetch(self, query: str, *args: Any) -> Any:
         """All rows."""
-        result = await self._connection.execute(query, args, prepared=True)
+        result = await self.connection.execute(query, args, prepared=True)
         return [tuple(row.values()) for row in result.result()]
 
     async def execute(self, query: str, *args: Any) -> Any:
         """Run and forget the rows."""
-        await self._connection.execute(query, args, prepared=True)
+        await self.connection.execute(query, args, prepared=True)
 
     async def executemany(self, query: str, rows: Sequence[tuple[Any, ...]]) -> Any:
         """Run for every row."""
-        await self._connection.execute_many(query, rows, prepared=True)
+        await self.connection.execute_many(query, rows, prepared=True)
 
     async def fetchrow_many(
         self, query: str, arguments: Iterable[tuple[Any, ...]]
@@ -174,7 +177,7 @@ class PsqlpySession:
 
     async def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self.connection.close()
 
 
 async def _open_asyncpg(module: ModuleType, dsn: str) -> Session:
@@ -196,6 +199,11 @@ async def _open_psqlpy(module: ModuleType, dsn: str) -> Session:
     return PsqlpySession(await module.connect(dsn))
 
 
+async def _open_plainly(module: ModuleType, dsn: str) -> Session:
+    session: Session = await module.connect(dsn)
+    return session
+
+
 def _asyncpg_note(module: ModuleType) -> str:
     return "many queries run in a row"
 
@@ -212,13 +220,27 @@ def _psqlpy_note(module: ModuleType) -> str:
     return "dicts made into tuples, many queries run in a row"
 
 
+def _adbc_note(module: ModuleType) -> str:
+    return f"whole results as Arrow columns, pyarrow {module.ARROW_VERSION}"
+
+
+# Where many rows are read or written.
+GROUPS_OF_ADBC = ("rows", "rows by shape", "rows by number", "insert ladder")
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """A driver: its import name, how it connects, and how it is used here."""
+    """A driver: its name, how it connects, and how it is used here.
+
+    `package` is what is imported and whose version is told, where that is not the name;
+    `groups` are the groups of workloads it takes part in, all if empty.
+    """
 
     name: str
     open_session: Callable[[ModuleType, str], Awaitable[Session]]
     note_of: Callable[[ModuleType], str]
+    package: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -228,7 +250,7 @@ class Candidate:
     @property
     def module(self) -> ModuleType:
         """The driver's module. Raises ImportError where it is not installed."""
-        return importlib.import_module(self.name)
+        return importlib.import_module(self.package or self.name)
 
     def connect(self, dsn: str) -> Awaitable[Session]:
         """Open a connection; an awaitable of a Session."""
@@ -237,7 +259,7 @@ class Candidate:
     def describe(self) -> str:
         """Version and manner of use, for the head of the report."""
         try:
-            version = importlib.metadata.version(self.name)
+            version = importlib.metadata.version(self.package or self.name)
         except importlib.metadata.PackageNotFoundError:
             version = str(getattr(self.module, "__version__", "not installed"))
         return f"{version} ({self.note_of(self.module)})"
@@ -250,9 +272,10 @@ CANDIDATES = {
         Candidate("asyncpg", _open_asyncpg, _asyncpg_note),
         Candidate("psycopg", _open_psycopg, _psycopg_note),
         Candidate("psqlpy", _open_psqlpy, _psqlpy_note),
+        Candidate("adbc", _open_plainly, _adbc_note, "bench.adbc", GROUPS_OF_ADBC),
     )
 }
-DEFAULT_CANDIDATES = ("chopin", "asyncpg", "psycopg", "psqlpy")
+DEFAULT_CANDIDATES = ("chopin", "asyncpg", "psycopg", "psqlpy", "adbc")
 
 
 def importable(names: Iterable[str]) -> tuple[list[Candidate], list[str]]:

@@ -1,21 +1,25 @@
 """All workloads by name, and how a user picks some of them.
 
 Those of one connection are what is measured where nothing is said; those of pools are
-picked by name, or all of them by the word ``pool``.
+picked by name, or all of them by the word ``pool``; ``all`` is everything.
 """
 
 import fnmatch
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from bench.ladders import GROWING
+from bench.poolcurves import CURVED
 from bench.poolwork import POOLED, PoolWorkload
 from bench.rows import BULK
+from bench.shapes import BY_NUMBER, BY_SHAPE
 from bench.words import BenchError
 from bench.workloads import OCCASIONAL, PIPELINED, SERIAL, Workload
 
 # What all workloads of a kind can be picked by.
 CONNECTION = "connection"
 POOL = "pool"
+ALL = "all"
 
 Some = TypeVar("Some", bound=Workload)
 
@@ -30,8 +34,9 @@ def by_name(workloads: Iterable[Some]) -> dict[str, Some]:
     return table
 
 
-WORKLOADS = by_name([*SERIAL, *PIPELINED, *BULK, *OCCASIONAL])
-POOL_WORKLOADS: dict[str, PoolWorkload] = by_name(POOLED)
+TABLES = [*BY_SHAPE, *BY_NUMBER, *GROWING]
+WORKLOADS = by_name([*SERIAL, *PIPELINED, *BULK, *OCCASIONAL, *TABLES])
+POOL_WORKLOADS: dict[str, PoolWorkload] = by_name([*POOLED, *CURVED])
 
 
 def chosen_workloads(
@@ -41,7 +46,7 @@ def chosen_workloads(
 
     Raises BenchError for a pattern that matches none.
     """
-    known = {CONNECTION, POOL, *WORKLOADS, *POOL_WORKLOADS}
+    known = {ALL, CONNECTION, POOL, *WORKLOADS, *POOL_WORKLOADS}
     for pattern in patterns:
         if not fnmatch.filter(known, pattern):
             raise BenchError(f"no workload matches {pattern!r}; see --list")
@@ -55,5 +60,5 @@ def _picked(table: dict[str, Some], kind: str, patterns: Sequence[str]) -> list[
     return [
         workload
         for name, workload in table.items()
-        if any(one == kind or fnmatch.fnmatch(name, one) for one in patterns)
+        if any(one in (kind, ALL) or fnmatch.fnmatch(name, one) for one in patterns)
     ]

@@ -16,6 +16,7 @@ THROUGHPUT = "throughput"
 CPU = "cpu"
 P50 = "p50"
 P99 = "p99"
+P999 = "p999"
 MEMORY = "memory"
 
 

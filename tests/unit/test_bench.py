@@ -269,6 +269,8 @@ class FakeSession:
 class FakeCandidate:
     """A candidate whose connection is known."""
 
+    groups = ()
+
     def __init__(self, name, answer):
         self.name = name
         self.session = FakeSession(answer)
