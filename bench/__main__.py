@@ -10,6 +10,7 @@ On a machine that others use as well, ``--core 0`` gives the steadiest ratios.
 
 import argparse
 import asyncio
+import dataclasses
 import itertools
 import os
 import sys
@@ -25,6 +26,7 @@ from bench.loops import LOOPS, loop_factory
 from bench.measure import Contest, Outcome, Plan, measure
 from bench.poolcontest import PoolContest, PoolPlan
 from bench.pools import importable_pools
+from bench.proxy import Traffic
 from bench.registry import POOL_WORKLOADS, WORKLOADS, chosen_workloads
 from bench.report import (
     LEGEND,
@@ -111,6 +113,15 @@ def run_loop(
 
     with asyncio.Runner(loop_factory=loop_factory(name)) as runner:
         return runner.run(measure(part.plan, part.contest, target, tell))
+
+
+def with_known_traffic(
+    outcomes: list[Outcome], known: dict[str, dict[str, Traffic]]
+) -> list[Outcome]:
+    """The outcomes, with the round trips that were counted on the first loop."""
+    for outcome in outcomes:
+        outcome.traffic = known.setdefault(outcome.workload, outcome.traffic)
+    return outcomes
 
 
 def available_loops(choice: str) -> list[str]:
@@ -210,12 +221,16 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     is_all_met = True
     sections: list[str] = []
+    traffic: dict[str, dict[str, Traffic]] = {}
     loops = available_loops(options.loop)
     with open_target(options.dsn, options.server_version, options.unix) as target:
         for loop, part in itertools.product(loops, parts):
+            is_counted = part.plan.counts_trips and loop == loops[0]
+            plan = dataclasses.replace(part.plan, counts_trips=is_counted)
+            part = dataclasses.replace(part, plan=plan)
             outcomes, raw["settings"] = run_loop(loop, part, target)
+            outcomes = with_known_traffic(outcomes, traffic)
             raw["loops"].setdefault(loop, []).extend(map(as_json, outcomes))
-            plan = part.plan
             title = f"{loop}, {part.heading}: {plan.scale}, {plan.rounds} rounds"
             sections.append(f"## {title}" if options.markdown else f"== {title} ==")
             tables = part.tables(outcomes, part.names)

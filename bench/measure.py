@@ -8,7 +8,9 @@ Rules:
 - The clock runs around the workload only. CPU is that of this process, all threads;
   the server is another process.
 - The garbage collector stays on, as users have it; it is run once before a round's
-  first turn of everybody, so that nobody pays for what was left before.
+  first turn of everybody, so that nobody pays for what was left before. What is there
+  before all workloads, modules most of all, is kept out of its sight: there is more of
+  it here than in any service.
 - A candidate that fails, or returns something else than the others, is taken out of
   that workload and the report says why.
 - With `Plan.seconds` a workload takes about that long: how many operations a sample
@@ -277,12 +279,13 @@ class Contest:
         workload = self._workload
         inputs = workload.inputs()
         size = workload.counted if workload.is_divisible else self._size
-        warm = list(itertools.islice(inputs, min(size, workload.warm)))
+        warm_inputs = (workload.warm_inputs or workload.inputs)()
+        warm = list(itertools.islice(warm_inputs, min(size, workload.warm)))
         items = list(itertools.islice(inputs, size))
         counted: dict[str, Traffic] = {}
         try:
             await self._open_candidates()
-            await self._round([self._warm() if workload.warm_inputs else warm])
+            await self._round([warm])
             for player in self._players:
                 proxy.traffic = Traffic()
                 with contextlib.suppress(TimeoutError):
@@ -446,6 +449,8 @@ async def measure(
         settings = await admin.settings()
         names = [candidate.name for candidate in plan.candidates]
         await admin.make_schemas([*names, *YARDSTICKS], plan.scale)
+        gc.collect()
+        gc.freeze()
         for workload in plan.workloads:
             outcome = await contest(workload, plan, target, admin).play()
             if plan.counts_trips and workload.is_countable:
@@ -461,5 +466,6 @@ async def measure(
             outcomes.append(outcome)
             tell(outcome)
     finally:
+        gc.unfreeze()
         await admin.close()
     return outcomes, settings

@@ -81,7 +81,7 @@ class PoolWorkload(Workload):
     @property
     def counted(self) -> int:
         """Every connection shall have some."""
-        return 4 * self.size
+        return 2 * self.size
 
 
 def number_of(key: int) -> int:

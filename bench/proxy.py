@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 CHUNK = 1 << 18
-DELAY = 0.005
+DELAY = 0.003
 
 
 @dataclass
