@@ -266,7 +266,7 @@ class Contest:
                 break
             size *= 4
         # Cleaning up before a round takes time as well, but must not take it all.
-        left = max(share - (whole - working), share / 3)
+        left = max(share - max(whole - working, 0.0), share / 3)
         fitting = int(size * left / max(working, 1e-9))
         self._size = min(max(fitting, self._workload.least), MOST_OPERATIONS)
         self.outcome.operations = self._size * self._workload.weight

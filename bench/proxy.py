@@ -45,7 +45,7 @@ class CountingProxy:
     def __init__(self, address: tuple[str, int] | str, delay: float = DELAY) -> None:
         self._address = address
         self._delay = delay
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._open_ones: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.traffic = Traffic()
         self.port = 0
 
@@ -59,14 +59,20 @@ class CountingProxy:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Whoever goes away takes the other one along.
-        gone = contextlib.suppress(OSError, asyncio.CancelledError)
-        with contextlib.closing(writer), gone:
+        self._open_ones[task] = writer
+        writers = [writer]
+        try:
             from_server, to_server = await self._open()
-            with contextlib.closing(to_server):
-                await self._exchange(reader, to_server, from_server, writer)
+            writers.append(to_server)
+            await self._exchange(reader, to_server, from_server, writer)
+        except OSError:
+            pass  # Whoever goes away takes the other one along.
+        finally:
+            for one in writers:
+                one.close()
+                with contextlib.suppress(OSError):
+                    await one.wait_closed()
+            del self._open_ones[task]
 
     async def _exchange(
         self,
@@ -110,9 +116,12 @@ class CountingProxy:
         is_ready.set()
         await end.wait()
         server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Those that have been accepted begin.
+        await asyncio.sleep(0)
+        while self._open_ones:
+            task, writer = next(iter(self._open_ones.items()))
+            writer.transport.abort()
+            await asyncio.wait([task])
 
 
 @contextlib.contextmanager

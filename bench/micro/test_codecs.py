@@ -8,7 +8,7 @@ import pytest
 
 from chopin._codecs import decode_value, encode_value
 
-NOW = datetime.datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=datetime.timezone.utc)
+NOW = datetime.datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=datetime.UTC)
 
 # By name: the OID and a value.
 VALUES = {
@@ -18,7 +18,7 @@ VALUES = {
     "float8": (701, 1234.5678),
     "numeric": (1700, Decimal("12345.6789")),
     "text": (25, "a line of text, not long"),
-    "text_unicode": (25, "ein schöner Text – πλέον"),
+    "text_unicode": (25, "ein schöner Text, πλέον"),
     "bytea": (17, b"a line of bytes, not long"),
     "uuid": (2950, uuid.UUID(int=0x550E8400E29B41D4A716446655440000)),
     "timestamptz": (1184, NOW),
