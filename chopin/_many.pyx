@@ -89,8 +89,8 @@ cdef class ManyOp(RowsOp):
     def feed(self, rows):
         """Encode and write rows of arguments from the iterator, about 64 KiB.
 
-        Returns whether there may be more to come. Raises what encoding or the iterator
-        raises; then `give_up` is due.
+        Returns whether there may be more to come; the last part is written by `finish`,
+        with Sync. Raises what encoding or the iterator raises; then `give_up` is due.
         """
         cdef Session session = self.session
         cdef WriteBuffer out
@@ -123,7 +123,8 @@ cdef class ManyOp(RowsOp):
             session.riders.clear()
             session.note(self, statement.sql, statement.leaves_state)
             session.hold(self)
-        session.flush()
+        if more:
+            session.flush()
         return more
 
     cdef int begin_group(self) except -1:

@@ -79,10 +79,12 @@ MANY = [
         Start("many", many()),
         Sent(),
         Call(feed(lambda: many_of(2))),
-        Sent(*BEGIN, *BIND_0, *BIND_1),
+        # the last part waits for Sync, so that a small group is one write
+        Sent(),
         Has(blocked, (True, False)),
         Call(finish),
-        Sent("Sync"),
+        Has(lambda s, _: len(s.written), 1),
+        Sent(*BEGIN, *BIND_0, *BIND_1, "Sync"),
         # nothing overtakes a BEGIN that may fail
         Has(blocked, (True, False)),
         Say(b.parse_complete(), b.bind_complete(), b.command_complete("BEGIN")),
