@@ -109,10 +109,13 @@ class Document:
 
     def ratios(self, kind: str) -> str:
         """The overview of all rows, of the first loop."""
-        loop, outcomes = next(iter(self.runs[0].loops.items()))
-        title = f"How Chopin compares: {kind}"
-        plot = draw_ratios(outcomes, loop, title, is_pool=kind == "pools")
-        return self._plot(f"ratios-{kind.replace(' ', '-')}", title, plot)
+        note = "how many times that driver's rate Chopin's is"
+        return self._overview(kind, "rate", note, THROUGHPUT)
+
+    def cpu(self, kind: str) -> str:
+        """The same for the CPU of the client."""
+        note = "how many times Chopin's CPU for one operation that driver takes"
+        return self._overview(kind, "client CPU", note, CPU)
 
     def curve(self, name: str) -> str:
         """One picture of curves."""
@@ -189,6 +192,13 @@ class Document:
         fitting = (name for name in self.remarks if workload.startswith(name))
         return self.remarks.get(max(fitting, key=len, default=""), "")
 
+    def _overview(self, kind: str, what: str, note: str, measure: str) -> str:
+        loop, outcomes = next(iter(self.runs[0].loops.items()))
+        title = f"How Chopin compares, {what}: {kind}"
+        note = f"{loop}; each mark: {note}"
+        plot = draw_ratios(outcomes, title, note, measure, is_pool=kind == "pools")
+        return self._plot(f"{measure}-{kind.replace(' ', '-')}", title, plot)
+
     def _plot(self, name: str, title: str, plot: str | None) -> str:
         if plot is None:
             return "Not measured in this run."
@@ -199,6 +209,7 @@ class Document:
 DIRECTIVES: dict[str, Callable[[Document, str], str]] = {
     "head": Document.head,
     "ratios": Document.ratios,
+    "cpu": Document.cpu,
     "curve": Document.curve,
     "table": Document.table,
     "means": Document.means,

@@ -6,13 +6,14 @@ Owns: the pictures of the report by name, and the points that are taken from res
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.candidates import SUBJECT
 from bench.charts import Axes, Curve, Panel, Row, curves_chart, ratios_chart
 from bench.ladders import COLUMN_COUNTS, JOIN_COUNTS, ROW_COUNTS, STATEMENT_COUNTS
 from bench.measure import Outcome
 from bench.poolcurves import CLIENTS, CONNECTIONS
 from bench.poolwork import TASK_COUNTS
 from bench.shapes import ROW_NUMBERS
-from bench.standing import OURS, rivals_in
+from bench.standing import rivals_in
 from bench.stats import P99, THROUGHPUT, figure, rates, ratio
 from bench.svg import STYLES
 from bench.workloads import QUERY_COUNTS
@@ -199,16 +200,16 @@ def curves_of(
 
 
 def draw_ratios(
-    outcomes: Sequence[Outcome], loop: str, title: str, is_pool: bool
+    outcomes: Sequence[Outcome], title: str, note: str, measure: str, is_pool: bool
 ) -> str | None:
-    """How many times as fast as each rival Chopin is, in every row."""
+    """How many times as fast as each rival Chopin is, or as sparing, in every row."""
     rows: list[Row] = []
     group = ""
     for outcome in outcomes:
         ratios = {
-            name: value
+            name: value if measure == THROUGHPUT else 1 / value
             for name in rivals_in(outcome)
-            if (value := ratio(outcome, THROUGHPUT, OURS[0], name)) is not None
+            if (value := ratio(outcome, measure, SUBJECT, name))
         }
         if not ratios or outcome.group.startswith("pool") != is_pool:
             continue
@@ -218,5 +219,4 @@ def draw_ratios(
         rows.append(Row(outcome.workload, ratios))
     if not rows:
         return None
-    note = f"{loop}; each mark: how many times that driver's rate Chopin's is"
     return ratios_chart(title, note, rows)

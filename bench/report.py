@@ -122,7 +122,9 @@ def cpu_cell(outcome: Outcome, name: str) -> str:
     """Median CPU of one operation in microseconds."""
     if not outcome.samples.get(name):
         return MISSING
-    return digits(cpu_per_operation(outcome, name) * 1e6)
+    seconds = cpu_per_operation(outcome, name)
+    # A process that runs for a moment has no CPU that could be told.
+    return digits(seconds * 1e6) if seconds else MISSING
 
 
 def subject_of(names: Sequence[str]) -> str:

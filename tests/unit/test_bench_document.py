@@ -239,7 +239,12 @@ def test_a_report_is_made_of_any_part_of_the_workloads():
     assert "- multi_1: psycopg failed: Boom()" in text
     assert "Not measured in this run." in text
     assert set(re.findall(r"\(benchmarks/([^)]+)\)", text)) == set(report.plots)
-    assert {"multi.svg", "ratios-one-connection.svg"} == set(report.plots)
+    assert set(report.plots) == {
+        "multi.svg",
+        "throughput-one-connection.svg",
+        "cpu-one-connection.svg",
+    }
+    assert "multi_10: 2.5 times asyncpg" in report.plots["cpu-one-connection.svg"]
 
 
 def test_an_unknown_directive_is_an_error():
