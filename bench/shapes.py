@@ -96,7 +96,8 @@ def fetching(
         itertools.count,
         run_fetches(query),
         warm=3,
-        slices=4 if count <= 10_000 else 2,
+        # A million rows are enough for one sample.
+        slices=max(1, min(4, MANY_ROWS // (2 * count))),
         limit=limit_of_fetches(query, count),
         tables=tables,
         weight=count,
