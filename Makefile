@@ -51,7 +51,7 @@ lint: build
 # Tables on the terminal, and the page with its plots: build/bench-VERSION/
 bench: build $(PEERS)
 	$(BIN)/python -m bench $(or $(BENCH_ARGS),all --rounds 7 \
-		$(if $(FULL),--seconds 1000,--quick --seconds 200)) --json $(RESULT).json
+		$(if $(FULL),--seconds 950,--quick --seconds 150)) --json $(RESULT).json
 	$(BIN)/python -m bench.document $(RESULT).json --out $(RESULT)/benchmarks.md
 
 micro: build
