@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import struct
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -124,13 +125,23 @@ class Echo:
         self.ended.release()
 
 
-async def exchange(port, bursts):
+def wait_until_passed(proxy, size):
+    """Block the loop until so many bytes have gone through: nobody can answer."""
+    for _ in range(5000):
+        if proxy.traffic.sent >= size:
+            return
+        time.sleep(0.001)
+    raise AssertionError(f"only {proxy.traffic.sent} of {size} bytes have passed")
+
+
+async def exchange(proxy, bursts):
     """Send each burst, and wait for as many lines as it has."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     for burst in bursts:
         for line in burst:
-            # A segment for each; whoever answers has this loop too, and has to wait.
+            before = proxy.traffic.sent
             writer.write(line + b"\n")
+            wait_until_passed(proxy, before + len(line) + 1)
         for _ in burst:
             await reader.readline()
     writer.close()
@@ -147,10 +158,10 @@ async def test_what_is_sent_without_waiting_is_one_round_trip(bursts, turns):
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     async with server:
         with counting_proxy(server.sockets[0].getsockname()[:2], 0.02) as proxy:
-            await exchange(proxy.port, bursts)
+            await exchange(proxy, bursts)
             sent = sum(len(line) + 1 for burst in bursts for line in burst)
             assert proxy.traffic == Traffic(turns, sent, sent)
-            await exchange(proxy.port, bursts)
+            await exchange(proxy, bursts)
             assert proxy.traffic.per(2) == Traffic(turns, sent, sent)
         for _ in range(2):
             await echo.ended.acquire()
