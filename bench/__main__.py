@@ -231,6 +231,10 @@ def run(options: argparse.Namespace) -> int:
             outcomes, raw["settings"] = run_loop(loop, part, target)
             outcomes = with_known_traffic(outcomes, traffic)
             raw["loops"].setdefault(loop, []).extend(map(as_json, outcomes))
+            raw["seconds"] = time.monotonic() - started
+            if options.json is not None:
+                # A long run that is broken off has not been for nothing.
+                write_results(options.json, raw)
             title = f"{loop}, {part.heading}: {plan.scale}, {plan.rounds} rounds"
             sections.append(f"## {title}" if options.markdown else f"== {title} ==")
             tables = part.tables(outcomes, part.names)
@@ -242,11 +246,8 @@ def run(options: argparse.Namespace) -> int:
                 sections.append("\n".join(problems))
             if options.check or options.strict:
                 sections.append(goals_table(verdicts).render(options.markdown))
-    raw["seconds"] = time.monotonic() - started
     print_report(head(facts, versions, raw["settings"]), sections, options.markdown)
     print(f"\n{LEGEND}; took {raw['seconds']:.0f} s")
-    if options.json is not None:
-        write_results(options.json, raw)
     return 1 if options.strict and not is_all_met else 0
 
 
