@@ -11,6 +11,9 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 GATE_ARGS ?=
+MICRO_ARGS ?=
+# make bench FULL=1 takes twenty minutes, and five without
+FULL ?=
 
 VERSION := $(shell $(PYTHON) -c 'import sys; v = sys.version_info; \
 	print("%d.%d%s" % (v[0], v[1], getattr(sys, "abiflags", "")) if v >= (3, 11) else "")')
@@ -21,11 +24,13 @@ endif
 VENV := .venv-$(VERSION)
 BIN := $(VENV)/bin
 DEPS := $(VENV)/.stamp-deps
+PEERS := $(VENV)/.stamp-peers
 BUILT := $(VENV)/.stamp-build$(if $(CHOPIN_DEBUG),-debug)
+RESULT := build/bench-$(VERSION)
 SOURCES := setup.py $(wildcard chopin/*.pyx chopin/*.pxd chopin/*.h chopin/_record.c)
 PY_TREES := $(wildcard chopin tests bench examples setup.py)
 
-.PHONY: build test unit db lint bench gate annotate demo clean
+.PHONY: build test unit db lint bench micro gate annotate demo clean
 
 build: $(BUILT)
 
@@ -44,8 +49,15 @@ lint: build
 	$(BIN)/mypy chopin $(wildcard examples)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint chopin/*.pyx chopin/*.pxd
 
-bench: build
-	$(BIN)/python -m bench $(BENCH_ARGS)
+# Tables on the terminal, and the page with its plots: build/bench-VERSION/
+bench: build $(PEERS)
+	$(BIN)/python -m bench $(or $(BENCH_ARGS),all --rounds 7 \
+		$(if $(FULL),--seconds 950,--quick --seconds 150)) --json $(RESULT).json
+	$(BIN)/python -m bench.document $(RESULT).json --out $(RESULT)/benchmarks.md
+
+micro: build
+	$(BIN)/python -m pytest bench/micro -q --benchmark-max-time=0.3 \
+		--benchmark-columns=median,iqr,ops $(MICRO_ARGS)
 
 # Instructions, not time: nothing else on the machine matters. Needs valgrind.
 gate: build
@@ -69,6 +81,17 @@ clean:
 	rm -f chopin/*.so chopin/*.html
 	rm -f $(filter-out chopin/_record.c,$(wildcard chopin/*.c))
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The drivers that Chopin is compared with. One that cannot be installed is left out.
+$(PEERS): $(DEPS)
+	@$(BIN)/python -c 'import tomllib; extras = tomllib.load( \
+		open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+		print("\n".join(extras["bench"]))' > $(VENV)/peers.txt
+	@while read -r peer; do \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check "$$peer" || \
+			echo "left out: $$peer cannot be installed" >&2; \
+	done < $(VENV)/peers.txt
+	@touch $@
 
 # The requirements are read out of pyproject.toml, since installing the project itself
 # would build it a second time. The .pth file makes the tree importable.

@@ -1,5 +1,10 @@
 """Benchmarks of Chopin beside other drivers: ``python -m bench`` prints the table.
 
+``make bench`` runs everything, and ``document`` makes a page with plots of the results:
+``standing`` says who is ahead, ``figures`` what is drawn, ``charts`` and ``svg`` how.
+``shapes``, ``ladders`` and ``poolcurves`` are workloads with a size that grows,
+``copying`` is COPY; ``proxy`` counts round trips, ``yardstick`` runs pgbench.
+
 ``candidates`` knows the drivers, ``workloads`` and ``rows`` what they are given to
 do, ``limit`` what the server can do at most, ``measure`` the order and the clocks,
 ``report`` the tables, ``goals`` what is to be reached. ``server`` provides the
@@ -8,6 +13,6 @@ pools: ``python -m bench pool``. What begins with ``type`` is the cost of single
 ``python -m bench types``.
 
 Apart from these: ``gate`` counts instructions and fails when they have become more,
-``service`` puts a web service on each driver under load, ``profile`` and
-``profilehot`` say where the time goes.
+``service`` puts a web service on each driver under load, ``notify`` measures
+notifications, ``profile`` and ``profilehot`` say where the time goes.
 """

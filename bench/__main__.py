@@ -1,17 +1,19 @@
 """``python -m bench``: one table of Chopin beside asyncpg and psycopg 3.
 
 Without arguments it starts a private server, runs every workload of one connection on
-asyncio and on uvloop in about five minutes and prints the tables; ``--quick`` takes
-about one. ``python -m bench pool`` does so with the pools and takes about
+asyncio and on uvloop in about ten minutes and prints the tables; ``--quick`` takes
+about two. ``python -m bench pool`` does so with the pools and takes about
 twenty minutes, or three with ``--quick``. ``python -m bench types --loop asyncio`` does
-so with what single values cost, type by type, and takes about three.
+so with what single values cost, type by type, and takes about three. ``python -m bench
+all --seconds 270`` runs everything but the types in the time that it is given, which
+is what ``make bench`` does.
 On a machine that others use as well, ``--core 0`` gives the steadiest ratios.
 """
 
 import argparse
 import asyncio
+import dataclasses
 import itertools
-import json
 import os
 import sys
 import time
@@ -26,6 +28,7 @@ from bench.loops import LOOPS, loop_factory
 from bench.measure import Contest, Outcome, Plan, measure
 from bench.poolcontest import PoolContest, PoolPlan
 from bench.pools import importable_pools
+from bench.proxy import Traffic
 from bench.registry import (
     POOL_WORKLOADS,
     TYPE_WORKLOADS,
@@ -44,8 +47,10 @@ from bench.report import (
     types_tables,
     versions_of,
 )
+from bench.results import write_results
 from bench.server import Target, open_target
 from bench.typecontest import TypeContest
+from bench.typework import LACKING
 from bench.words import BenchError
 from bench.workloads import Workload
 
@@ -53,6 +58,8 @@ Some = TypeVar("Some")
 Work = TypeVar("Work", bound=Workload)
 
 ROUNDS = {"quick": 3, "default": 7, "full": 7}
+# Of the seconds that are given: the rest is for making tables and counting round trips.
+USABLE = 0.8
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "workloads",
         nargs="*",
         help="names or patterns (multi_*), or 'connection', 'pool' and 'types' for all"
-        " of a kind; all of one connection if none",
+        " of a kind, or 'all' for the first two; all of one connection if none",
     )
     add("--list", action="store_true", help="print the names of the workloads")
     add("--candidates", default=",".join(DEFAULT_CANDIDATES), metavar="A,B")
@@ -72,6 +79,8 @@ def parser() -> argparse.ArgumentParser:
     scale.add_argument("--quick", dest="scale", action="store_const", const="quick")
     scale.add_argument("--full", dest="scale", action="store_const", const="full")
     add("--rounds", type=int, help="interleaved rounds (quick 3, else 7)")
+    add("--seconds", type=float, default=0.0, help="that all but the types may take")
+    add("--no-trips", action="store_true", help="do not count round trips")
     add("--seed", type=int, default=1, help="of the order of candidates")
     add("--dsn", help="use this server, and not a private one")
     add("--unix", action="store_true", help="connect to it over its Unix socket")
@@ -116,6 +125,15 @@ def run_loop(
         return runner.run(measure(part.plan, part.contest, target, tell))
 
 
+def with_known_traffic(
+    outcomes: list[Outcome], known: dict[str, dict[str, Traffic]]
+) -> list[Outcome]:
+    """The outcomes, with the round trips that were counted on the first loop."""
+    for outcome in outcomes:
+        outcome.traffic = known.setdefault(outcome.workload, outcome.traffic)
+    return outcomes
+
+
 def available_loops(choice: str) -> list[str]:
     """The kinds of loops that are wanted and installed."""
     wanted = LOOPS if choice == "both" else (choice,)
@@ -140,15 +158,20 @@ def pin(core: int) -> None:
         raise BenchError(f"--core {core} does not work here: {error}") from None
 
 
-def make_parts(options: argparse.Namespace) -> list[Part]:
-    """Candidates and workloads from the command line, less what cannot be had."""
+def make_parts(options: argparse.Namespace, loops: int) -> list[Part]:
+    """Candidates and workloads from the command line, less what cannot be had.
+
+    They are measured on so many `loops`, which share the seconds that are given.
+    """
     rounds = ROUNDS[options.scale] if options.rounds is None else options.rounds
     if rounds < 1:
         raise BenchError("--rounds must be 1 or more")
     names = options.candidates.split(",")
-    how = options.scale, rounds, options.seed
     connection, pool, types = chosen_workloads(options.workloads)
+    share = share_of(options.seconds, loops * (len(connection) + len(pool)))
+    how = options.scale, rounds, options.seed, share, not options.no_trips
     parts: list[Part] = []
+    connection = [one for one in connection if one.sizes.of(options.scale)]
     if connection:
         drivers = usable(importable(names))
         plan = Plan(drivers, possible(connection, options.dsn), *how)
@@ -158,10 +181,16 @@ def make_parts(options: argparse.Namespace) -> list[Part]:
         pool_plan = PoolPlan(pools, possible(pool, options.dsn), *how)
         parts.append(Part("pools", pool_plan, PoolContest, pools_tables))
     if types:
-        drivers = usable(importable(names))
+        able = [name for name in names if name not in LACKING]
+        drivers = usable(importable(able))
         plan = Plan(drivers, possible(types, options.dsn), *how)
         parts.append(Part("types", plan, TypeContest, types_tables))
     return parts
+
+
+def share_of(seconds: float, count: int) -> float:
+    """The seconds of each of so many workloads; types are none, they take their own."""
+    return seconds * USABLE / max(count, 1)
 
 
 def usable(found: tuple[list[Some], list[str]]) -> list[Some]:
@@ -200,12 +229,14 @@ def versions_in(parts: Iterable[Part]) -> dict[str, str]:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, judge; the exit status."""
-    parts = make_parts(options)
+    loops = available_loops(options.loop)
+    parts = make_parts(options, len(loops))
     if options.core is not None:
         pin(options.core)
     facts, versions = machine(), versions_in(parts)
     raw: dict[str, Any] = {
         "arguments": sys.argv[1:],
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": facts,
         "versions": versions,
         "loops": {},
@@ -213,12 +244,19 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     is_all_met = True
     sections: list[str] = []
-    loops = available_loops(options.loop)
+    traffic: dict[str, dict[str, Traffic]] = {}
     with open_target(options.dsn, options.server_version, options.unix) as target:
         for loop, part in itertools.product(loops, parts):
+            is_counted = part.plan.counts_trips and loop == loops[0]
+            plan = dataclasses.replace(part.plan, counts_trips=is_counted)
+            part = dataclasses.replace(part, plan=plan)
             outcomes, raw["settings"] = run_loop(loop, part, target)
+            outcomes = with_known_traffic(outcomes, traffic)
             raw["loops"].setdefault(loop, []).extend(map(as_json, outcomes))
-            plan = part.plan
+            raw["seconds"] = time.monotonic() - started
+            if options.json is not None:
+                # A long run that is broken off has not been for nothing.
+                write_results(options.json, raw)
             title = f"{loop}, {part.heading}: {plan.scale}, {plan.rounds} rounds"
             sections.append(f"## {title}" if options.markdown else f"== {title} ==")
             tables = part.tables(outcomes, part.names)
@@ -230,11 +268,8 @@ def run(options: argparse.Namespace) -> int:
                 sections.append("\n".join(problems))
             if options.check or options.strict:
                 sections.append(goals_table(verdicts).render(options.markdown))
-    raw["seconds"] = time.monotonic() - started
     print_report(head(facts, versions, raw["settings"]), sections, options.markdown)
     print(f"\n{LEGEND}; took {raw['seconds']:.0f} s")
-    if options.json is not None:
-        options.json.write_text(json.dumps(raw, indent=1), encoding="utf-8")
     return 1 if options.strict and not is_all_met else 0
 
 

@@ -293,11 +293,12 @@ class PsycopgSession:
 
     async def fetch_into(self, shape: type, query: str) -> list[Any]:
         """By a row factory."""
-        factories = importlib.import_module("psycopg.rows")
-        self._cursor.row_factory = {
-            tuple: factories.tuple_row,
-            dict: factories.dict_row,
-        }.get(shape) or factories.args_row(shape)
+        rows_module = importlib.import_module("psycopg.rows")
+        known: dict[type, Any] = {
+            tuple: rows_module.tuple_row,
+            dict: rows_module.dict_row,
+        }
+        self._cursor.row_factory = known.get(shape) or rows_module.args_row(shape)
         rows: list[Any] = await self.fetch(query)
         return rows
 
@@ -346,8 +347,9 @@ class PsqlpySession:
         """Run and forget the rows."""
         await self.connection.execute(query, args, prepared=True)
 
-    async def executemany(self, query: str, rows: Sequence[tuple[Any, ...]]) -> Any:
-        """Run for every row."""
+    async def executemany(self, query: str, rows: Iterable[tuple[Any, ...]]) -> Any:
+        """Run for every row; it takes a list only."""
+        rows = rows if isinstance(rows, list) else list(rows)
         await self.connection.execute_many(query, rows, prepared=True)
 
     async def fetchrow_many(
@@ -379,7 +381,7 @@ class PsqlpySession:
         """By INSERT: COPY takes bytes only."""
         places = ", ".join(f"${n}" for n, _ in enumerate(columns, 1))
         insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
-        await self.executemany(insert, list(rows))
+        await self.executemany(insert, rows)
 
     copy_in_records = copy_in
 
@@ -416,6 +418,11 @@ async def _open_psqlpy(module: ModuleType, dsn: str) -> Session:
     return PsqlpySession(await module.connect(dsn))
 
 
+async def _open_plainly(module: ModuleType, dsn: str) -> Session:
+    session: Session = await module.connect(dsn)
+    return session
+
+
 def _asyncpg_note(module: ModuleType) -> str:
     return "many queries run in a row"
 
@@ -432,13 +439,27 @@ def _psqlpy_note(module: ModuleType) -> str:
     return "dicts made into tuples, many queries run in a row"
 
 
+def _adbc_note(module: ModuleType) -> str:
+    return f"whole results as Arrow columns, pyarrow {module.ARROW_VERSION}"
+
+
+# Where many rows are read or written.
+GROUPS_OF_ADBC = ("rows", "rows by shape", "rows by number", "insert ladder")
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """A driver: its import name, how it connects, and how it is used here."""
+    """A driver: its name, how it connects, and how it is used here.
+
+    `package` is what is imported and whose version is told, where that is not the name;
+    `groups` are the groups of workloads it takes part in, all if empty.
+    """
 
     name: str
     open_session: Callable[[ModuleType, str], Awaitable[Session]]
     note_of: Callable[[ModuleType], str]
+    package: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -448,7 +469,7 @@ class Candidate:
     @property
     def module(self) -> ModuleType:
         """The driver's module. Raises ImportError where it is not installed."""
-        return importlib.import_module(self.name)
+        return importlib.import_module(self.package or self.name)
 
     def connect(self, dsn: str) -> Awaitable[Session]:
         """Open a connection; an awaitable of a Session."""
@@ -457,7 +478,7 @@ class Candidate:
     def describe(self) -> str:
         """Version and manner of use, for the head of the report."""
         try:
-            version = importlib.metadata.version(self.name)
+            version = importlib.metadata.version(self.package or self.name)
         except importlib.metadata.PackageNotFoundError:
             version = str(getattr(self.module, "__version__", "not installed"))
         return f"{version} ({self.note_of(self.module)})"
@@ -470,9 +491,10 @@ CANDIDATES = {
         Candidate("asyncpg", _open_asyncpg, _asyncpg_note),
         Candidate("psycopg", _open_psycopg, _psycopg_note),
         Candidate("psqlpy", _open_psqlpy, _psqlpy_note),
+        Candidate("adbc", _open_plainly, _adbc_note, "bench.adbc", GROUPS_OF_ADBC),
     )
 }
-DEFAULT_CANDIDATES = ("chopin", "asyncpg", "psycopg", "psqlpy")
+DEFAULT_CANDIDATES = ("chopin", "asyncpg", "psycopg", "psqlpy", "adbc")
 
 
 def importable(names: Iterable[str]) -> tuple[list[Candidate], list[str]]:

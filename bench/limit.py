@@ -14,7 +14,8 @@ Source: PostgreSQL documentation, "Message Formats" and "Message Flow".
 import select
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 SEND_CHUNK = 1 << 20
 RECEIVE_CHUNK = 1 << 18
@@ -124,3 +125,29 @@ class RawConnection:
         """Say goodbye and close the socket."""
         with self._socket as connection:
             connection.send(message(b"X", b""))
+
+
+# From what a workload works on, the exchange that shows the limit.
+Limit = Callable[[RawConnection, Sequence[Any]], Callable[[], None]]
+
+
+def serial_limit(
+    query: str, fields: Callable[[Any], Iterable[bytes]], tag: str
+) -> Limit:
+    """A raw round trip for each item: what server, kernel and socket take.
+
+    `fields` gives the parameters of an item; every reply must end with `tag`.
+    """
+
+    def limit(raw: RawConnection, items: Sequence[Any]) -> Callable[[], None]:
+        raw.prepare(query)
+        payloads = [bind(fields(item)) + EXECUTE + SYNC for item in items]
+        end = reply_end(tag)
+
+        def exchanges() -> None:
+            for payload in payloads:
+                raw.exchange(payload, end)
+
+        return exchanges
+
+    return limit

@@ -8,29 +8,47 @@ Rules:
 - The clock runs around the workload only. CPU is that of this process, all threads;
   the server is another process.
 - The garbage collector stays on, as users have it; it is run once before a round's
-  first turn of everybody, so that nobody pays for what was left before.
+  first turn of everybody, so that nobody pays for what was left before. What is there
+  before all workloads, modules most of all, is kept out of its sight: there is more of
+  it here than in any service.
 - A candidate that fails, or returns something else than the others, is taken out of
   that workload and the report says why.
+- With `Plan.seconds` a workload takes about that long: how many operations a sample
+  has is found out beforehand, and is the same for all.
+- Round trips are counted in a pass of their own, see ``proxy``.
 """
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from bench.candidates import BASELINE, Candidate, Session
 from bench.limit import LimitError, RawConnection
-from bench.server import Administration, Target, schema_of, search_path
+from bench.proxy import CountingProxy, Traffic, counting_proxy, through
+from bench.server import (
+    SHARED_SCHEMA,
+    Administration,
+    Target,
+    schema_of,
+    search_path,
+)
 from bench.workloads import Items, Seat, Workload
+from bench.yardstick import PGBENCH, Pgbench, find_pgbench
 
 LIMIT = "limit"
 SAMPLE_TIMEOUT = 300.0
 CLOSE_TIMEOUT = 10.0
+COUNT_TIMEOUT = 10.0
+# Those that nobody competes with.
+YARDSTICKS = (LIMIT, PGBENCH)
+MOST_OPERATIONS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -71,17 +89,24 @@ class Outcome:
     operations: int
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    traffic: dict[str, Traffic] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured: who, what, how large, how often."""
+    """What is to be measured: who, what, how large, how often.
+
+    `seconds` is what one workload shall take; how large its samples are follows from
+    `scale` where it is 0. With `counts_trips` round trips are counted as well.
+    """
 
     candidates: Sequence[Candidate]
     workloads: Sequence[Workload]
     scale: str
     rounds: int
     seed: int
+    seconds: float = 0.0
+    counts_trips: bool = False
 
 
 class Player(Protocol):
@@ -139,6 +164,26 @@ class LimitPlayer:
         self._raw.close()
 
 
+class PgbenchPlayer:
+    """pgbench; it runs a round's operations in one go and reads its own clock."""
+
+    name = PGBENCH
+
+    def __init__(self, pgbench: Pgbench) -> None:
+        self._pgbench = pgbench
+
+    def ready(self, items: Items) -> Callable[[], Awaitable[Any]]:
+        """Nothing to do before."""
+        return partial(self._run, len(items))
+
+    async def _run(self, count: int) -> Sample:
+        return Sample(*await self._pgbench.run(count))
+
+    async def close(self) -> None:
+        """Remove its files."""
+        self._pgbench.close()
+
+
 async def open_session(candidate: Candidate, target: Target) -> Session:
     """A connection of this candidate that works in its own schema."""
     session = await candidate.connect(target.dsn)
@@ -184,19 +229,23 @@ class Contest:
         self._target = target
         self._admin = admin
         self._players: list[Player] = []
+        self._started = time.perf_counter()
         self._size = workload.sizes.of(plan.scale)
         self._shuffle = random.Random(plan.seed).shuffle
-        self.outcome = Outcome(workload.name, workload.group, workload.unit, self._size)
+        self.outcome = Outcome(
+            workload.name, workload.group, workload.unit, self._size * workload.weight
+        )
 
     async def play(self) -> Outcome:
         """Connect everybody, warm up, play the rounds, compare the tables."""
         workload = self._workload
         inputs = workload.inputs()
-        warm_inputs = (workload.warm_inputs or workload.inputs)()
-        warm = list(itertools.islice(warm_inputs, min(workload.warm, self._size)))
         try:
+            await self._make_tables()
             await self._open()
-            await self._round([warm])
+            await self._round([self._warm()])
+            if self._plan.seconds and workload.is_divisible:
+                await self._fit(inputs)
             for _ in range(self._plan.rounds):
                 items = list(itertools.islice(inputs, self._size))
                 samples = await self._round(sliced(items, workload.slices))
@@ -208,22 +257,92 @@ class Contest:
                 await self._close(player)
         return self.outcome
 
+    def _warm(self) -> Items:
+        workload = self._workload
+        inputs = (workload.warm_inputs or workload.inputs)()
+        return list(itertools.islice(inputs, min(workload.warm, self._size)))
+
+    async def _make_tables(self) -> None:
+        for statement in self._workload.tables:
+            await self._admin.execute(SHARED_SCHEMA, statement)
+
+    async def _fit(self, inputs: Iterator[Any]) -> None:
+        """Find the operations with which all rounds take the seconds that are left."""
+        plan, size = self._plan, self._workload.least
+        spent = time.perf_counter() - self._started
+        share = max(plan.seconds - spent, plan.seconds / 2) / plan.rounds
+        while True:
+            started = time.perf_counter()
+            samples = await self._round([list(itertools.islice(inputs, size))])
+            whole = time.perf_counter() - started
+            working = sum(sample.wall for sample in samples.values())
+            if not samples or working > share / 8 or size >= MOST_OPERATIONS:
+                break
+            size *= 4
+        # Cleaning up before a round takes time as well, but must not take it all.
+        left = max(share - max(whole - working, 0.0), share / 3)
+        fitting = int(size * left / max(working, 1e-9))
+        self._size = min(max(fitting, self._workload.least), MOST_OPERATIONS)
+        self.outcome.operations = self._size * self._workload.weight
+
+    async def traffic(self, proxy: CountingProxy) -> dict[str, Traffic]:
+        """Round trips and bytes of one operation, by candidate; nothing is timed.
+
+        The contest's target must be the proxy.
+        """
+        workload = self._workload
+        inputs = workload.inputs()
+        size = workload.counted if workload.is_divisible else self._size
+        warm_inputs = (workload.warm_inputs or workload.inputs)()
+        warm = list(itertools.islice(warm_inputs, min(size, workload.warm)))
+        items = list(itertools.islice(inputs, size))
+        counted: dict[str, Traffic] = {}
+        try:
+            await self._open_candidates()
+            await self._round([warm])
+            for player in self._players:
+                proxy.traffic = Traffic()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(COUNT_TIMEOUT):
+                        await self._turn(player, items, is_first=True)
+                    counted[player.name] = proxy.traffic.per(size * workload.weight)
+        finally:
+            for player in self._players:
+                await self._close(player)
+        return counted
+
     async def _open(self) -> None:
+        await self._open_candidates()
+        await self._open_yardsticks()
+
+    async def _open_candidates(self) -> None:
         workload = self._workload
         for candidate in self._plan.candidates:
+            if not takes_part(candidate, workload):
+                continue
             try:
                 seat = await open_seat(candidate, self._target)
             except Exception as error:
                 self._complain(candidate.name, f"cannot connect: {error!r}")
                 continue
             self._players.append(CandidatePlayer(candidate.name, workload, seat))
-        if workload.limit is not None and self._target.private:
+
+    async def _open_yardsticks(self, clients: int = 1) -> None:
+        workload = self._workload
+        if not self._target.private:
+            return
+        if workload.limit is not None:
             try:
                 raw = self._target.open_raw(schema_of(LIMIT))
+                self._players.append(LimitPlayer(workload, raw))
             except (OSError, LimitError) as error:
                 self._complain(LIMIT, f"cannot connect: {error!r}")
-                return
-            self._players.append(LimitPlayer(workload, raw))
+        program = find_pgbench() if workload.pgbench else None
+        if program is not None:
+            path = search_path(schema_of(PGBENCH))
+            script = workload.pgbench
+            pgbench = Pgbench(program, self._target.dsn, path, script, clients)
+            self._players.append(PgbenchPlayer(pgbench))
 
     async def _round(self, turns: Sequence[Items]) -> dict[str, Sample]:
         """One sample of every player: the sum of its turns."""
@@ -232,15 +351,20 @@ class Contest:
             self._shuffle(self._players)
             results: dict[str, Any] = {}
             for player in list(self._players):
+                if player.name == PGBENCH and number:
+                    continue
                 try:
                     sample, results[player.name] = await self._turn(
-                        player, items, is_first=number == 0
+                        player,
+                        joined(turns) if player.name == PGBENCH else items,
+                        is_first=number == 0,
                     )
                 except Exception as error:
                     await self._drop(player, f"failed: {error!r}")
                     continue
                 samples[player.name] = samples.get(player.name, NOTHING) + sample
-            results.pop(LIMIT, None)
+            for name in YARDSTICKS:
+                results.pop(name, None)
             await self._compare("returned", results)
         remaining = {player.name for player in self._players}
         return {name: samples[name] for name in remaining}
@@ -253,7 +377,9 @@ class Contest:
             if self._workload.before:
                 schema = schema_of(player.name)
                 await self._admin.execute(schema, self._workload.before)
-        return await take_sample(player.ready(items))
+        sample, result = await take_sample(player.ready(items))
+        # pgbench reads its own clock.
+        return (result, None) if isinstance(result, Sample) else (sample, result)
 
     async def _compare_tables(self) -> None:
         if not self._workload.state:
@@ -263,6 +389,7 @@ class Contest:
                 schema_of(player.name), self._workload.state
             )
             for player in self._players
+            if player.name != PGBENCH
         }
         await self._compare("left", states)
 
@@ -296,6 +423,17 @@ class Contest:
         self.outcome.problems.append(f"{self._workload.name}: {name} {problem}")
 
 
+def takes_part(candidate: Candidate, workload: Workload) -> bool:
+    """Whether a candidate is meant for a workload, and has a way to do it."""
+    is_meant = not candidate.groups or workload.group in candidate.groups
+    return is_meant and candidate.name not in workload.lacking
+
+
+def joined(turns: Sequence[Items]) -> Items:
+    """All items of all turns."""
+    return [item for items in turns for item in items]
+
+
 def sliced(items: Items, count: int) -> list[Items]:
     """The items in so many parts of nearly equal length, fewer if there are few."""
     size = -(-len(items) // count)
@@ -324,11 +462,24 @@ async def measure(
     try:
         settings = await admin.settings()
         names = [candidate.name for candidate in plan.candidates]
-        await admin.make_schemas([*names, LIMIT], plan.scale)
+        await admin.make_schemas([*names, *YARDSTICKS], plan.scale)
+        gc.collect()
+        gc.freeze()
         for workload in plan.workloads:
             outcome = await contest(workload, plan, target, admin).play()
+            if plan.counts_trips and workload.is_countable:
+                with counting_proxy(target.address) as proxy:
+                    near = Target(through(target.dsn, proxy.port), target.private)
+                    counting = contest(workload, plan, near, admin)
+                    outcome.traffic = await counting.traffic(proxy)
+                    outcome.problems += [
+                        problem
+                        for problem in counting.outcome.problems
+                        if problem not in outcome.problems
+                    ]
             outcomes.append(outcome)
             tell(outcome)
     finally:
+        gc.unfreeze()
         await admin.close()
     return outcomes, settings

@@ -68,7 +68,7 @@ class PoolContest(Contest):
         ]
         self._pool_workload = workload
 
-    async def _open(self) -> None:
+    async def _open_candidates(self) -> None:
         workload = self._pool_workload
         for pool in self._pools:
             try:
@@ -78,8 +78,14 @@ class PoolContest(Contest):
                 continue
             self._players.append(PoolPlayer(pool.name, stage))
 
+    async def _open_yardsticks(self, clients: int = 1) -> None:
+        await super()._open_yardsticks(self._pool_workload.tasks)
+
     async def _turn(
         self, player: Player, items: Items, *, is_first: bool
     ) -> tuple[Sample, Any]:
         sample, played = await super()._turn(player, items, is_first=is_first)
+        # pgbench tells no latencies.
+        if played is None:
+            return sample, None
         return timed(sample, played), played.check

@@ -34,6 +34,7 @@ class PoolSample(WholeSample):
 
     p50: float
     p99: float
+    p999: float
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ class Stage(Protocol):
         ...
 
 
-def percentiles(latencies: Sequence[float]) -> tuple[float, float]:
-    """The median, and what 99 of 100 do not exceed."""
+def percentiles(latencies: Sequence[float]) -> tuple[float, float, float]:
+    """The median, and what 99 of 100 and 999 of 1000 do not exceed."""
     if len(latencies) < 2:
-        return latencies[0], latencies[0]
-    cuts = statistics.quantiles(latencies, n=100, method="inclusive")
-    return cuts[49], cuts[98]
+        return latencies[0], latencies[0], latencies[0]
+    cuts = statistics.quantiles(latencies, n=1000, method="inclusive")
+    return cuts[499], cuts[989], cuts[998]
 
 
 def timed(sample: Sample, played: Played) -> Sample:

@@ -68,6 +68,21 @@ class PoolWorkload(Workload):
     pools: tuple[str, ...] = ()
     most_rounds: int | None = None
 
+    @property
+    def is_divisible(self) -> bool:
+        """Any number of operations will do, but not where memory is looked at."""
+        return self.stage != "memory"
+
+    @property
+    def least(self) -> int:
+        """Some operations for each task, and enough for percentiles."""
+        return max(100, 2 * self.tasks)
+
+    @property
+    def counted(self) -> int:
+        """Every connection shall have some."""
+        return 2 * self.size
+
 
 def number_of(key: int) -> int:
     """The number that a write gives to the row with this id."""
@@ -300,6 +315,8 @@ SEVERAL_LOOPS = [
         stage=stage,
         statements=(READ,),
         pools=("chopin", "asyncpg", "asyncpg_noreset"),
+        # They have their own way to the server.
+        is_countable=False,
     )
     for stage in ("threads", "workers")
 ]
@@ -317,6 +334,7 @@ MEMORY = PoolWorkload(
     statements=(READ,),
     pools=("chopin", "asyncpg", "psycopg"),
     most_rounds=1,
+    is_countable=False,
     needs="200 connections",
 )
 

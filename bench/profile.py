@@ -22,7 +22,13 @@ from bench.loops import LOOPS, loop_factory
 from bench.measure import open_seat
 from bench.profileplaces import places_table, recorded
 from bench.registry import WORKLOADS
-from bench.server import Administration, Target, open_target, schema_of
+from bench.server import (
+    SHARED_SCHEMA,
+    Administration,
+    Target,
+    open_target,
+    schema_of,
+)
 from bench.words import BenchError
 from bench.workloads import Workload
 
@@ -62,6 +68,8 @@ async def profile(
     admin = await Administration.open(target)
     try:
         await admin.make_schemas([candidate.name], options.scale)
+        for statement in workload.tables:
+            await admin.execute(SHARED_SCHEMA, statement)
         seat = await open_seat(candidate, target)
         inputs = workload.inputs()
         size = workload.sizes.of(options.scale)
@@ -83,7 +91,7 @@ async def profile(
         await seat.session.close()
     finally:
         await admin.close()
-    operations = samples * size
+    operations = samples * size * workload.weight
     print(
         f"{candidate.name} {workload.name} on {options.loop}:"
         f" {operations / wall:,.0f} {workload.unit},"

@@ -1,7 +1,8 @@
 """All workloads by name, and how a user picks some of them.
 
 Those of one connection are what is measured where nothing is said; those of pools and
-of types are picked by name, or all of them by the words ``pool`` and ``types``.
+of types are picked by name, or all of them by the words ``pool`` and ``types``; ``all``
+is everything but the types.
 """
 
 import fnmatch
@@ -9,8 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from bench.copying import COPIES
+from bench.ladders import GROWING
+from bench.poolcurves import CURVED
 from bench.poolwork import POOLED, PoolWorkload
 from bench.rows import BULK
+from bench.shapes import BY_NUMBER, BY_SHAPE
 from bench.typework import TYPED, TypeWorkload
 from bench.words import BenchError
 from bench.workloads import OCCASIONAL, PIPELINED, SERIAL, Workload
@@ -19,6 +23,7 @@ from bench.workloads import OCCASIONAL, PIPELINED, SERIAL, Workload
 CONNECTION = "connection"
 POOL = "pool"
 TYPES = "types"
+ALL = "all"
 
 Some = TypeVar("Some", bound=Workload)
 
@@ -33,8 +38,9 @@ def by_name(workloads: Iterable[Some]) -> dict[str, Some]:
     return table
 
 
-WORKLOADS = by_name([*SERIAL, *PIPELINED, *BULK, *COPIES, *OCCASIONAL])
-POOL_WORKLOADS: dict[str, PoolWorkload] = by_name(POOLED)
+TABLES = [*BY_SHAPE, *BY_NUMBER, *GROWING]
+WORKLOADS = by_name([*SERIAL, *PIPELINED, *BULK, *COPIES, *OCCASIONAL, *TABLES])
+POOL_WORKLOADS: dict[str, PoolWorkload] = by_name([*POOLED, *CURVED])
 TYPE_WORKLOADS: dict[str, TypeWorkload] = by_name(TYPED)
 
 
@@ -46,22 +52,24 @@ def chosen_workloads(
     Raises BenchError for a pattern that matches none.
     """
     known = {
-        *(CONNECTION, POOL, TYPES),
+        *(ALL, CONNECTION, POOL, TYPES),
         *(*WORKLOADS, *POOL_WORKLOADS, *TYPE_WORKLOADS),
     }
     for pattern in patterns:
         if not fnmatch.filter(known, pattern):
             raise BenchError(f"no workload matches {pattern!r}; see --list")
     return (
-        _picked(WORKLOADS, CONNECTION, patterns or [CONNECTION]),
-        _picked(POOL_WORKLOADS, POOL, patterns),
-        _picked(TYPE_WORKLOADS, TYPES, patterns),
+        _picked(WORKLOADS, (CONNECTION, ALL), patterns or [CONNECTION]),
+        _picked(POOL_WORKLOADS, (POOL, ALL), patterns),
+        _picked(TYPE_WORKLOADS, (TYPES,), patterns),
     )
 
 
-def _picked(table: dict[str, Some], kind: str, patterns: Sequence[str]) -> list[Some]:
+def _picked(
+    table: dict[str, Some], words: Sequence[str], patterns: Sequence[str]
+) -> list[Some]:
     return [
         workload
         for name, workload in table.items()
-        if any(one == kind or fnmatch.fnmatch(name, one) for one in patterns)
+        if any(one in words or fnmatch.fnmatch(name, one) for one in patterns)
     ]

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.candidates import BASELINE, SUBJECT, Candidate
 from bench.goals import Goal, Verdict
-from bench.measure import LIMIT, Outcome
+from bench.measure import YARDSTICKS, Outcome
 from bench.pools import BASELINE_POOL, NO_RESET_POOL, PoolCandidate
 from bench.stats import (
     CPU,
@@ -24,6 +24,7 @@ from bench.stats import (
     MEMORY,
     P50,
     P99,
+    P999,
     ROW,
     THROUGHPUT,
     cpu_per_operation,
@@ -32,12 +33,14 @@ from bench.stats import (
     ratio,
     spread,
 )
+from bench.typework import DECODE, ENCODE
 
 MISSING = "-"
 LEGEND = (
     "rates are medians with the distance between the quartiles; latencies and CPU per"
     " operation are medians, CPU is that of this process or of its workers; ratios are"
-    " medians of the ratios within each round"
+    " medians of the ratios within each round; trips are round trips per operation,"
+    " counted apart; limit: the same bytes sent raw, and drained; pgbench: the same SQL"
 )
 
 
@@ -122,7 +125,9 @@ def cpu_cell(outcome: Outcome, name: str) -> str:
     """Median CPU of one operation in microseconds."""
     if not outcome.samples.get(name):
         return MISSING
-    return digits(cpu_per_operation(outcome, name) * 1e6)
+    seconds = cpu_per_operation(outcome, name)
+    # A process that runs for a moment has no CPU that could be told.
+    return digits(seconds * 1e6) if seconds else MISSING
 
 
 def subject_of(names: Sequence[str]) -> str:
@@ -135,8 +140,8 @@ def subject_of(names: Sequence[str]) -> str:
 def results_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> Table:
     """One row per workload: rates, ratios and CPU of all candidates."""
     subject = subject_of(names)
-    has_limit = any(LIMIT in outcome.samples for outcome in outcomes)
-    players = [*names, LIMIT] if has_limit else list(names)
+    players = present_in(outcomes, [*names, *YARDSTICKS])
+    counted = [name for name in names if any(name in one.traffic for one in outcomes)]
     rivals = [name for name in players if name != subject]
     header = [
         "workload",
@@ -145,6 +150,7 @@ def results_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> Table:
         *(f"vs {name}" for name in rivals),
         *(f"CPU µs {name}" for name in players),
         f"CPU vs {BASELINE}",
+        *(f"trips {name}" for name in counted),
     ]
     rows: list[list[str]] = []
     for group, members in groupby(outcomes, key=lambda outcome: outcome.group):
@@ -161,9 +167,21 @@ def results_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> Table:
                     ),
                     *(cpu_cell(outcome, name) for name in players),
                     times(ratio(outcome, CPU, subject, BASELINE)),
+                    *(trips_cell(outcome, name) for name in counted),
                 ]
             )
     return Table(header, rows)
+
+
+def present_in(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[str]:
+    """Those of the names that have played at least once."""
+    return [name for name in names if any(name in one.samples for one in outcomes)]
+
+
+def trips_cell(outcome: Outcome, name: str) -> str:
+    """Round trips of one operation."""
+    traffic = outcome.traffic.get(name)
+    return MISSING if traffic is None else digits(traffic.turns)
 
 
 POOL_HEADER = (
@@ -173,7 +191,9 @@ POOL_HEADER = (
     "p50 ms",
     "p99 ms",
     f"p99 vs {BASELINE_POOL}",
+    "p99.9 ms",
     "CPU µs",
+    "trips",
 )
 
 
@@ -182,7 +202,7 @@ def pools_tables(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[Tabl
     rows: list[list[str]] = []
     memory: list[list[str]] = []
     for outcome in outcomes:
-        present = [name for name in names if outcome.samples.get(name)]
+        present = present_in([outcome], [*names, *YARDSTICKS])
         if all(figure(outcome, MEMORY, name) is not None for name in present):
             memory += [memory_row(outcome, name) for name in present]
             continue
@@ -202,13 +222,18 @@ def pool_row(outcome: Outcome, name: str) -> list[str]:
         name,
         rate_cell(outcome, name),
         *(times(ratio(outcome, THROUGHPUT, name, rival)) for rival in rivals),
-        *(
-            MISSING if seconds is None else digits(seconds * 1e3)
-            for seconds in (figure(outcome, field, name) for field in (P50, P99))
-        ),
+        *(latency_cell(outcome, field, name) for field in (P50, P99)),
         times(ratio(outcome, P99, name, BASELINE_POOL)),
+        latency_cell(outcome, P999, name),
         cpu_cell(outcome, name),
+        trips_cell(outcome, name),
     ]
+
+
+def latency_cell(outcome: Outcome, measure: str, name: str) -> str:
+    """A percentile of the latencies, in milliseconds."""
+    seconds = figure(outcome, measure, name)
+    return MISSING if seconds is None else digits(seconds * 1e3)
 
 
 def memory_row(outcome: Outcome, name: str) -> list[str]:
@@ -235,7 +260,7 @@ def types_tables(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[Tabl
 
 
 # What the second half of each table is about.
-WHOLE = {"decode": "row of one", "encode": "call with one"}
+WHOLE = {DECODE: "row of one", ENCODE: "call with one"}
 
 
 def types_header(names: Sequence[str], rivals: Sequence[str], whole: str) -> list[str]:

@@ -169,7 +169,7 @@ BULK = [
     *(
         Workload(
             name,
-            "rows",
+            "rows as objects",
             "rows/s",
             ROW_SIZES,
             itertools.count,

@@ -63,19 +63,28 @@ class Target:
         password = SCRAM_PASSWORD.replace(" ", "%20")
         return urlunsplit(parts._replace(netloc=f"{SCRAM_ROLE}:{password}@{place}"))
 
-    def open_raw(self, schema: str) -> RawConnection:
-        """A raw connection that works in this schema; for our own server only."""
-        parts = urlsplit(self.dsn)
-        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+    @property
+    def _query(self) -> dict[str, str]:
+        query = parse_qs(urlsplit(self.dsn).query)
+        return {key: values[0] for key, values in query.items()}
+
+    @property
+    def address(self) -> tuple[str, int] | str:
+        """Host and port, or the path of the Unix socket."""
+        parts, query = urlsplit(self.dsn), self._query
         host = parts.hostname or query.get("host", "127.0.0.1")
         port = parts.port or int(query.get("port", "5432"))
-        address = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
+        return f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
+
+    def open_raw(self, schema: str) -> RawConnection:
+        """A raw connection that works in this schema; for our own server only."""
+        parts, query = urlsplit(self.dsn), self._query
         parameters = {
             "user": parts.username or query.get("user", "postgres"),
             "database": parts.path.lstrip("/") or "postgres",
             "search_path": search_path(schema),
         }
-        return RawConnection(address, parameters)
+        return RawConnection(self.address, parameters)
 
 
 def schema_of(name: str) -> str:

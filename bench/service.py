@@ -201,7 +201,7 @@ async def play(service: Service, test: Test, connections: int, seconds: float) -
     done = await load(service.port, test.path, connections, seconds, test.check)
     cpu = float(await get(service.port, "/cpu")) - cpu
     count = len(done.latencies)
-    p50, p99 = percentiles(done.latencies)
+    p50, p99, _ = percentiles(done.latencies)
     result = Round(count / done.seconds, p50, p99, cpu / count)
     service.rounds.setdefault(test.name, []).append(result)
 

@@ -18,6 +18,7 @@ from bench.measure import (
     WholeSample,
     open_session,
     take_sample,
+    takes_part,
 )
 from bench.server import SHARED_SCHEMA, Administration, Target
 from bench.typework import PARAMETERS, TypeSeat, TypeWorkload
@@ -61,7 +62,7 @@ class TypeContest(Contest):
         super().__init__(workload, plan, target, admin)
         self._type_workload = workload
 
-    async def _open(self) -> None:
+    async def _open_candidates(self) -> None:
         family = self._type_workload.family
         try:
             for statement in family.statements(max(self._size, PARAMETERS)):
@@ -70,6 +71,8 @@ class TypeContest(Contest):
             self._complain("the server", f"cannot make the table: {error}")
             return
         for candidate in self._plan.candidates:
+            if not takes_part(candidate, self._type_workload):
+                continue
             try:
                 seat = await self._seat(candidate)
             except Exception as error:

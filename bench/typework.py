@@ -34,6 +34,13 @@ PARAMETERS = 500
 ROWS = Sizes(8_000, 20_000, 100_000)
 CALLS = Sizes(10, 20, 60)
 
+# psqlpy panics at types that it does not know, which ends the process; ADBC makes no
+# Python objects.
+LACKING = ("psqlpy", "adbc")
+# The two directions.
+DECODE = "decode"
+ENCODE = "encode"
+
 Tune = Callable[[Session], Awaitable[Any]]
 
 
@@ -315,13 +322,13 @@ def plain(value: Any) -> Any:
 def decoding(family: Family) -> TypeWorkload:
     """Rows of this type; an item is a row."""
     sizes = Sizes(*(size // family.weight for size in dataclasses.astuple(ROWS)))
-    return _workload("decode", family, sizes, run_decode, WIDE)
+    return _workload(DECODE, family, sizes, run_decode, WIDE)
 
 
 def encoding(family: Family) -> TypeWorkload:
     """Arguments of this type; an item is a call."""
     many = PARAMETERS // min(family.weight, 10)
-    return _workload("encode", family, CALLS, run_encode, many)
+    return _workload(ENCODE, family, CALLS, run_encode, many)
 
 
 def _workload(
@@ -330,6 +337,8 @@ def _workload(
     return TypeWorkload(
         *(f"{group}_{family.name}", group, "ns", sizes, count, partial(run, family)),
         slices=1,
+        lacking=LACKING,
+        is_countable=False,
         family=family,
         many=many,
     )

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.candidates import Session
-from bench.limit import EXECUTE, SYNC, RawConnection, bind, reply_end
+from bench.limit import Limit, RawConnection, int4, serial_limit
+from bench.pgscript import script
 
 MASK = 0xFFFFFFFF
 WORLD_ROWS = 10_000
 CRUD_ROWS = 10_000
 CRUD_WARM_ID = 20_000
 QUERY_COUNTS = (1, 5, 10, 15, 20)
-PIPELINED_COUNTS = (5, 20)
 
 Items = Sequence[Any]
 Opener = Callable[[], Awaitable[Session]]
@@ -64,6 +64,10 @@ class Workload:
     must be the same in all schemas in the end. A sample is taken in `slices`, between
     which the candidates take turns. `limit` makes, from the same inputs,
     the raw exchange that shows what the server can do. `needs` names an opener of Seat.
+    `tables` is SQL that makes, where it is missing, what all candidates read. An item
+    stands for `weight` of the units that are counted. `pgbench` is the same work as a
+    script for pgbench, PostgreSQL's own client in C. `lacking` names candidates that
+    have no way to do it; with `is_countable` its round trips are counted.
     """
 
     name: str
@@ -77,8 +81,28 @@ class Workload:
     warm_inputs: Callable[[], Iterator[Any]] | None = None
     before: str = ""
     state: str = ""
-    limit: Callable[[RawConnection, Items], Callable[[], None]] | None = None
+    limit: Limit | None = None
     needs: str = ""
+    tables: tuple[str, ...] = ()
+    weight: int = 1
+    pgbench: str = ""
+    lacking: tuple[str, ...] = ()
+    is_countable: bool = True
+
+    @property
+    def is_divisible(self) -> bool:
+        """Whether any number of items will do: they can be run slice by slice."""
+        return self.slices > 1
+
+    @property
+    def least(self) -> int:
+        """The fewest items in a sample."""
+        return self.slices
+
+    @property
+    def counted(self) -> int:
+        """The items whose round trips are counted."""
+        return 2
 
 
 def random_ids(seed: int) -> Iterator[int]:
@@ -142,18 +166,6 @@ async def run_select_1(seat: Seat, items: Items) -> Any:
     return row and row[0]
 
 
-def limit_of_select_1(raw: RawConnection, items: Items) -> Callable[[], None]:
-    """The raw round trips: what the server, the kernel and the socket take."""
-    raw.prepare(SELECT_1)
-    payload, end = bind(()) + EXECUTE + SYNC, reply_end("SELECT 1")
-
-    def exchanges() -> None:
-        for _ in items:
-            raw.exchange(payload, end)
-
-    return exchanges
-
-
 async def run_parameter(seat: Seat, items: Items) -> Any:
     fetchrow = seat.session.fetchrow
     row = None
@@ -196,6 +208,12 @@ async def run_updates(seat: Seat, items: Items) -> None:
         for key, number in request:
             row = await fetchrow(WORLD_SELECT, key)
             await execute(WORLD_UPDATE, number, row[0])
+
+
+def limit_of_multi(raw: RawConnection, items: Items) -> Callable[[], None]:
+    """One raw round trip for each id of each request."""
+    one_by_one = serial_limit(WORLD_SELECT, lambda key: [int4(key)], "SELECT 1")
+    return one_by_one(raw, [key for request in items for key in request])
 
 
 def requests_of(seed: int, count: int) -> Callable[[], Iterator[list[int]]]:
@@ -252,7 +270,8 @@ SERIAL = [
         Sizes(500, 1500, 100_000),
         lambda: random_ids(1),
         run_select_1,
-        limit=limit_of_select_1,
+        limit=serial_limit(SELECT_1, lambda _: (), "SELECT 1"),
+        pgbench=script([SELECT_1]),
     ),
     Workload(
         "param",
@@ -261,6 +280,8 @@ SERIAL = [
         Sizes(500, 1500, 100_000),
         lambda: random_ids(0x9E3779B9),
         run_parameter,
+        limit=serial_limit(PARAMETER, lambda key: map(int4, (key, 10)), "SELECT 1"),
+        pgbench=script([PARAMETER]),
     ),
     Workload(
         "crud_select",
@@ -269,6 +290,8 @@ SERIAL = [
         Sizes(500, 1500, 10_000),
         crud_ids(0xDEADBEEF),
         run_crud_select,
+        limit=serial_limit(CRUD_SELECT, lambda key: [int4(key)], "SELECT 1"),
+        pgbench=script([CRUD_SELECT]),
     ),
     *(
         Workload(
@@ -279,6 +302,8 @@ SERIAL = [
             requests_of(0xABCDEF01, count),
             run_multi,
             warm_inputs=requests_of(0x12345678, count),
+            limit=limit_of_multi,
+            pgbench=script([WORLD_SELECT] * count),
         )
         for count in QUERY_COUNTS
     ),
@@ -291,6 +316,8 @@ SERIAL = [
         run_crud_update,
         before="VACUUM crud",
         state="SELECT count(*), sum(count) FROM crud",
+        limit=serial_limit(CRUD_UPDATE, lambda key: [int4(key)], "UPDATE 1"),
+        pgbench=script([CRUD_UPDATE]),
     ),
     Workload(
         "crud_insert",
@@ -314,6 +341,7 @@ SERIAL = [
             warm_inputs=changes_of(0x24681357, count),
             before="VACUUM world",
             state="SELECT count(*), sum(randomnumber) FROM world",
+            pgbench=script([WORLD_SELECT, WORLD_UPDATE] * count),
         )
         for count in QUERY_COUNTS
     ),
@@ -395,8 +423,9 @@ PIPELINED = [
             requests_of(0xABCDEF01, count),
             run_multi_pipelined,
             warm_inputs=requests_of(0x12345678, count),
+            pgbench=script([WORLD_SELECT] * count, is_pipelined=True),
         )
-        for count in PIPELINED_COUNTS
+        for count in QUERY_COUNTS
     ),
     *(
         Workload(
@@ -410,7 +439,7 @@ PIPELINED = [
             before="VACUUM world",
             state="SELECT count(*), sum(randomnumber) FROM world",
         )
-        for count in PIPELINED_COUNTS
+        for count in QUERY_COUNTS
     ),
 ]
 
@@ -489,7 +518,7 @@ OCCASIONAL = [
         itertools.count,
         run_connect_trust,
         warm=3,
-        slices=1,
+        slices=3,
         needs="connect_trust",
     ),
     Workload(
@@ -500,7 +529,7 @@ OCCASIONAL = [
         itertools.count,
         run_connect_scram,
         warm=3,
-        slices=1,
+        slices=3,
         needs="connect_scram",
     ),
 ]

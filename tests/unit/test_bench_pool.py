@@ -340,23 +340,25 @@ async def test_a_transaction_is_two_statements_on_one_connection():
 
 def test_percentiles_of_a_hundred_and_one():
     """The 50th and the 99th of 0 to 100; one value is both."""
-    assert percentiles([float(value) for value in reversed(range(101))]) == (50.0, 99.0)
-    assert percentiles([7.0]) == (7.0, 7.0)
+    assert percentiles([float(value) for value in reversed(range(101))]) == (
+        *(50.0, 99.0, 99.9),
+    )
+    assert percentiles([7.0]) == (7.0, 7.0, 7.0)
 
 
 def test_a_sample_is_told_its_latencies():
     """Or is the stage's own, where the clocks were elsewhere."""
     played = Played(1, [1.0, 1.0, 1.0])
-    assert timed(Sample(2.0, 1.0), played) == PoolSample(2.0, 1.0, 1.0, 1.0)
+    assert timed(Sample(2.0, 1.0), played) == PoolSample(2.0, 1.0, 1.0, 1.0, 1.0)
     memory = MemorySample(3.0, 1.0, 20.0)
     assert timed(Sample(2.0, 1.0), Played(1, sample=memory)) is memory
     elsewhere = Played(1, [1.0], Sample(9.0, 8.0))
-    assert timed(Sample(2.0, 1.0), elsewhere) == PoolSample(9.0, 8.0, 1.0, 1.0)
+    assert timed(Sample(2.0, 1.0), elsewhere) == PoolSample(9.0, 8.0, 1.0, 1.0, 1.0)
 
 
 def test_a_sample_with_latencies_is_of_one_turn():
     """Percentiles of two turns cannot be added."""
-    sample = PoolSample(2.0, 1.0, 0.1, 0.2)
+    sample = PoolSample(2.0, 1.0, 0.1, 0.2, 0.2)
     assert NOTHING + sample is sample
     for before in (sample, Sample(1.0, 1.0)):
         with pytest.raises(ValueError, match="one slice"):
@@ -633,8 +635,14 @@ def outcome(name="pool_reads_64", **samples):
 def test_latencies_are_compared_within_rounds():
     """A round that is slow for both changes nothing; less is better."""
     result = outcome(
-        chopin=[PoolSample(1.0, 1.0, 0.1, 0.2), PoolSample(9.0, 9.0, 0.9, 1.8)],
-        asyncpg=[PoolSample(2.0, 2.0, 0.2, 0.8), PoolSample(18.0, 18.0, 1.8, 7.2)],
+        chopin=[
+            PoolSample(1.0, 1.0, 0.1, 0.2, 0.2),
+            PoolSample(9.0, 9.0, 0.9, 1.8, 1.8),
+        ],
+        asyncpg=[
+            PoolSample(2.0, 2.0, 0.2, 0.8, 0.8),
+            PoolSample(18.0, 18.0, 1.8, 7.2, 7.2),
+        ],
     )
     assert ratio(result, P99, "chopin", "asyncpg") == pytest.approx(0.25)
     assert figure(result, P99, "chopin") == pytest.approx(1.0)
@@ -648,29 +656,28 @@ def test_what_a_sample_does_not_have_is_none():
     assert figure(result, CPU, "psycopg") is None
 
 
+def cells(text):
+    """The words of a line."""
+    return text.split()
+
+
 def test_pools_have_a_row_each_and_memory_its_own_table():
     """Ratios are of each pool against the two of asyncpg."""
     result = outcome(
-        chopin=[PoolSample(0.5, 0.1, 0.001, 0.002)],
-        asyncpg=[PoolSample(2.0, 0.2, 0.004, 0.008)],
-        asyncpg_noreset=[PoolSample(1.0, 0.1, 0.002, 0.004)],
+        chopin=[PoolSample(0.5, 0.1, 0.001, 0.002, 0.002)],
+        asyncpg=[PoolSample(2.0, 0.2, 0.004, 0.008, 0.008)],
+        asyncpg_noreset=[PoolSample(1.0, 0.1, 0.002, 0.004, 0.004)],
     )
     memory = outcome("pool_memory", chopin=[MemorySample(2.0, 1.0, 40.0)])
     names = ["chopin", "asyncpg", "asyncpg_noreset", "psycopg"]
     pool_table, memory_table = pools_tables([result, memory], names)
     assert pool_table.rows == [
         ["pool_reads_64, q/s"],
-        ["chopin", "200 ±0%", "4.00x", "2.00x", "1.00", "2.00", "0.25x", "1000"],
-        ["asyncpg", "50.0 ±0%", "1.00x", "0.50x", "4.00", "8.00", "1.00x", "2000"],
+        ["chopin", "200 ±0%", *cells("4.00x 2.00x 1.00 2.00 0.25x 2.00 1000 -")],
+        ["asyncpg", "50.0 ±0%", *cells("1.00x 0.50x 4.00 8.00 1.00x 8.00 2000 -")],
         [
-            "asyncpg_noreset",
-            "100 ±0%",
-            "2.00x",
-            "1.00x",
-            "2.00",
-            "4.00",
-            "0.50x",
-            "1000",
+            *("asyncpg_noreset", "100 ±0%"),
+            *cells("2.00x 1.00x 2.00 4.00 0.50x 4.00 1000 -"),
         ],
     ]
     assert memory_table.rows == [["chopin", "40.0", "50.0 ±0%"]]
@@ -698,9 +705,9 @@ def test_memory_is_judged_as_it_is():
 def test_riding_off_is_judged_too():
     """By its own samples, not by those of the default."""
     result = outcome(
-        chopin=[PoolSample(1.0, 1.0, 0.1, 0.1)],
-        chopin_depth_1=[PoolSample(2.0, 1.0, 0.1, 0.1)],
-        asyncpg_noreset=[PoolSample(6.0, 1.0, 0.1, 0.1)],
+        chopin=[PoolSample(1.0, 1.0, 0.1, 0.1, 0.1)],
+        chopin_depth_1=[PoolSample(2.0, 1.0, 0.1, 0.1, 0.1)],
+        asyncpg_noreset=[PoolSample(6.0, 1.0, 0.1, 0.1, 0.1)],
     )
     reached = {
         verdict.goal.subject: verdict.reached

@@ -10,7 +10,7 @@ import pytest
 
 from bench import service, serviceapps
 from bench.service import Round, Service, check_changed, check_several, check_single
-from bench.serviceload import CHECK_EVERY, get, load, whole_body
+from bench.serviceload import CHECK_EVERY, Load, get, load, whole_body
 from bench.words import BenchError
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX: y\r\n\r\nbody"
@@ -222,6 +222,26 @@ def played(database, *rates):
     one = Service("asgi", database, process)
     one.rounds["single query"] = [Round(rate, 0.001, 0.002, 1 / rate) for rate in rates]
     return one
+
+
+async def test_a_round_is_what_was_asked_and_what_it_took(monkeypatch):
+    """Four answers in two seconds, and the CPU in between."""
+    cpus = iter([b"1.0", b"3.0"])
+
+    async def get_cpu(port, path):
+        return next(cpus)
+
+    async def load_little(*_):
+        return Load(2.0, [0.1, 0.1, 0.1, 0.5])
+
+    monkeypatch.setattr(service, "get", get_cpu)
+    monkeypatch.setattr(service, "load", load_little)
+    one = played("asyncpg")
+    one.port = 1
+    await service.play(one, service.TESTS[0], 3, 2.0)
+    round_ = one.rounds[service.TESTS[0].name][-1]
+    assert (round_.rate, round_.p50, round_.cpu) == (2.0, 0.1, 0.5)
+    assert round_.p99 == pytest.approx(0.488)
 
 
 def test_ratios_are_taken_within_rounds():

@@ -11,7 +11,8 @@ import pytest
 
 import chopin
 from bench import typecontest
-from bench.measure import NOTHING, Outcome, Plan, Sample
+from bench.candidates import CANDIDATES
+from bench.measure import NOTHING, Outcome, Plan, Sample, takes_part
 from bench.registry import TYPE_WORKLOADS, chosen_workloads
 from bench.report import types_tables
 from bench.server import Target
@@ -46,6 +47,13 @@ def test_every_type_is_measured_in_both_directions():
     wanted = {f"decode_{family.name}" for family in FAMILIES}
     wanted |= {f"encode_{family.name}" for family in FAMILIES} - {"encode_record"}
     assert set(TYPE_WORKLOADS) == wanted
+
+
+def test_who_cannot_be_asked_for_a_price_is_left_out():
+    """A panic would end the whole run, and columns are no values."""
+    for one in TYPE_WORKLOADS.values():
+        present = [name for name in CANDIDATES if takes_part(CANDIDATES[name], one)]
+        assert present == ["chopin", "asyncpg", "psycopg"]
 
 
 @pytest.mark.parametrize("one", TYPE_WORKLOADS.values(), ids=lambda one: one.name)

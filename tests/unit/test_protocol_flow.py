@@ -82,6 +82,8 @@ MANY = [
         Sent(),
         Has(blocked, (False, False)),
         Call(finish),
+        # a small group is one write
+        Has(lambda s, _: len(s.written), 1),
         Sent(*BEGIN, *BIND_0, *BIND_1, "Sync"),
         # nothing overtakes a BEGIN that may fail
         Has(blocked, (True, False)),
