@@ -2,7 +2,8 @@
 
 Every test that asks for `server`, `dsn` or `connect` runs on every major version found
 on this machine (``pg15``, ``pg16``, ``pg18``; narrow it with ``-k pg16``), every
-``async def`` test on asyncio and on uvloop.
+``async def`` test on asyncio and on uvloop: on both for the oldest and the newest
+version, on asyncio for those in between.
 
 `server` is shared by all tests of a version: a test that changes settings, restarts
 or kills makes a `chopin.testing.TemporaryServer` of its own. Users of the shared
@@ -46,6 +47,21 @@ numbers = itertools.count(1)
 def pytest_asyncio_loop_factories(config, item):
     """Run every asynchronous test here on both event loops."""
     return LOOPS
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave the second event loop out where a version has neighbours on both sides."""
+    majors = [b.major for b in one_server_per_major() if b]
+    between = {f"pg{major}" for major in majors[1:-1]}
+
+    def is_left_out(item):
+        words = set(item.name.partition("[")[2].rstrip("]").split("-"))
+        return "uvloop" in words and bool(words & between)
+
+    left_out = [item for item in items if is_left_out(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not is_left_out(item)]
 
 
 def one_server_per_major():

@@ -362,8 +362,8 @@ async def by_statement(conn, sql):
 
 async def by_cursor(conn, sql):
     async with conn.transaction():
-        async for row in conn.cursor(sql, "x"):
-            return row[0]
+        rows = [row[0] async for row in conn.cursor(sql, "x")]
+    return rows.pop()
 
 
 async def by_portal(conn, sql):
