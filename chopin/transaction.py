@@ -168,7 +168,7 @@ class Transaction:
         outer = conn._top_xact
         if outer is None and (session.gate.is_draining or session.restoring):
             await unblocked(session)  # a cancelled COMMIT, say, may not have ended yet
-            if session.restoring:
+            if session.restoring and session.transaction_status != "I":
                 await start_sync(session)  # its ROLLBACK is on its way
             check_held(conn, "Transaction.start")  # a pool may have it by now
         if outer is None:

@@ -39,7 +39,9 @@ def output_of(name, *args):
         capture_output=True,
         encoding="utf-8",
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    # that a step of the event loop was slow is the machine's fault, not ours
+    said = re.sub(r"^Executing .* took \d.*\n", "", done.stderr, flags=re.MULTILINE)
+    assert (done.returncode, said) == (0, "")
     return done.stdout
 
 
