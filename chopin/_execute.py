@@ -198,10 +198,10 @@ async def _send(
 ) -> QueryOp:
     """Send the statement in its turn."""
     async with Turn(session):
-        return await send_now(session, sql, args, want, column, shape)
+        return await _send_now(session, sql, args, want, column, shape)
 
 
-async def send_now(
+async def _send_now(
     session: Session,
     sql: str,
     args: tuple[Any, ...],
@@ -231,22 +231,6 @@ async def send_now(
             return start_parse_and_execute(
                 session, statement, args, want, column, shape
             )
-
-
-async def run_now(session: Session, sql: str, args: tuple[Any, ...], want: int) -> Any:
-    """Run a statement of our own, as `run_query` does, for who has the turn."""
-    for attempt in range(ATTEMPTS):
-        op = await send_now(session, sql, args, want)
-        try:
-            answer = await op
-        except PostgresError as error:
-            if attempt + 1 == ATTEMPTS or not heal(session, sql, op, error):
-                raise
-        else:
-            await unblocked(session)
-            return answer
-        await unblocked(session)
-    raise AssertionError("the last attempt returns or raises")
 
 
 async def _describe(session: Session, sql: str) -> Description | None:
