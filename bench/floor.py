@@ -26,7 +26,7 @@ import asyncpg
 
 import chopin
 from bench.limit import message
-from bench.loops import LOOPS, loop_factory
+from bench.loops import run_on_each
 from chopin.testing import TemporaryServer
 
 AT_ONCE = 20
@@ -171,15 +171,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=3000, help="in each round")
     options = parser.parse_args()
     with TemporaryServer() as server:
-        for name in LOOPS:
-            factory = loop_factory(name)
-            if factory is None:
-                continue
-            print(f"== {name} ==")
-            with asyncio.Runner(loop_factory=factory) as runner:
-                runner.run(
-                    measure("127.0.0.1", server.port, options.rounds, options.calls)
-                )
+        run_on_each(
+            lambda: measure("127.0.0.1", server.port, options.rounds, options.calls)
+        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 import asyncio
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 LOOPS = ("asyncio", "uvloop")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -17,3 +18,14 @@ def loop_factory(name: str) -> LoopFactory | None:
     except ImportError:
         return None
     return factory
+
+
+def run_on_each(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run the work on every loop that is installed, each under its headline."""
+    for name in LOOPS:
+        factory = loop_factory(name)
+        if factory is None:
+            continue
+        print(f"== {name} ==")
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(work())

@@ -26,7 +26,7 @@ import asyncpg
 import psycopg
 
 import chopin
-from bench.loops import LOOPS, loop_factory
+from bench.loops import run_on_each
 from chopin.testing import TemporaryServer
 
 LISTENERS = 100
@@ -178,13 +178,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000, help="heard in each round")
     options = parser.parse_args()
     with TemporaryServer() as server:
-        for name in LOOPS:
-            factory = loop_factory(name)
-            if factory is None:
-                continue
-            print(f"== {name} ==")
-            with asyncio.Runner(loop_factory=factory) as runner:
-                runner.run(measure(server.tcp_dsn, options.rounds, options.count))
+        run_on_each(lambda: measure(server.tcp_dsn, options.rounds, options.count))
 
 
 if __name__ == "__main__":
