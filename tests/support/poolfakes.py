@@ -395,6 +395,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self):
         return 1000.0 + self._skipping.skipped
 
+    def run_in_executor(self, executor, func, *args):
+        # Timeouts would pass before the thread does: `close` alone waits 300 seconds
+        # for the executor's threads.
+        raise AssertionError("no threads in virtual time, they are not waited for")
+
 
 def in_virtual_time(test):
     """Run a test on a `VirtualLoop`; it must leave no task and no loop error."""

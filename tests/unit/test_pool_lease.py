@@ -392,7 +392,7 @@ async def test_dropped_in_a_cycle_and_another_thread():
 
         thread = threading.Thread(target=collect)
         thread.start()
-        await asyncio.to_thread(thread.join)
+        thread.join()
         assert found() is None
         assert [each.category for each in caught] == [ResourceWarning]
         await settle()
