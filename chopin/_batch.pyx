@@ -218,7 +218,7 @@ def start_group(Session session, list requests, double deadline):
     cdef GroupOp op = GroupOp.__new__(GroupOp)
     cdef Py_ssize_t mark = out.length
     cdef set parsing = set()
-    cdef bint leaves_state = False
+    cdef Statement statement
     cdef bytes ahead
     check_writable(session)
     op.parts = []
@@ -231,7 +231,6 @@ def start_group(Session session, list requests, double deadline):
         try:
             for request in requests:
                 program.append(write_part(session, op, <tuple>request, parsing))
-                leaves_state |= (<Statement>(<tuple>request)[0]).leaves_state
         finally:
             session.gate.encode(False)
         session.check_open()  # code of the user's may have closed it
@@ -248,7 +247,10 @@ def start_group(Session session, list requests, double deadline):
     op.program = b"".join(program)
     op.step = PyBytes_AS_STRING(op.program)
     op.begin_part()
-    session.note(op, text_of(requests), leaves_state)
+    for request in requests:
+        statement = <Statement>(<tuple>request)[0]
+        session.note(op, statement.sql, statement)
+    op.sql = session.last_sql = text_of(requests)
     session.submit(op)
     if deadline:
         session.set_deadline(op, deadline)

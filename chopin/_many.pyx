@@ -150,7 +150,7 @@ cdef class ManyOp(RowsOp):
                 raise
             self.sent = True
             ahead_written(session)
-            session.note(self, self.statement.sql, self.statement.leaves_state)
+            session.note(self, self.statement.sql, self.statement)
             session.hold(self)
         out.put_raw(part.data, part.length)
         part.length = 0

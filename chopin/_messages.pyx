@@ -1,7 +1,7 @@
 # cython: language_level=3, nonecheck=True
-"""The bodies of messages that are made of strings.
+"""Messages and strings: the bodies that are made of them, and words for strays.
 
-Owns: how strings, and the fields of errors and notices, are read.
+Owns: how strings, and the fields of errors and notices, are read; `unexpected`.
 Layer L3. Imports L0.
 
 Source: PostgreSQL documentation, "Message Formats".
@@ -31,3 +31,12 @@ cdef dict parse_fields(const unsigned char *data, Py_ssize_t size):
             fields[chr(code)] = value
         code = take_byte(&c)
     return fields
+
+
+cdef str unexpected(unsigned char kind, char step):
+    """What to say of a message that has no place at a step of an operation's program.
+
+    The step is the letter of the reply that was due; 0 stands for ReadyForQuery.
+    """
+    due = f"the reply for step {chr(step)!r}" if step else "ReadyForQuery"
+    return f"unexpected message {chr(kind)!r} where {due} was due"

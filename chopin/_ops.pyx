@@ -58,7 +58,7 @@ from chopin._wire cimport (
     OUT_QUERY,
 )
 
-from chopin import _effects, _statements
+from chopin import _statements
 from chopin.exceptions import (
     InterfaceError,
     InvalidCachedStatementError,
@@ -494,7 +494,7 @@ cdef int write_execution(
     if ahead:
         ahead_written(session)
     op.step = PyBytes_AS_STRING(op.program)
-    session.note(op, statement.sql, statement.leaves_state)
+    session.note(op, statement.sql, statement)
     session.submit(op)
     if op.flow is not None:
         op.flow.begin(session, op)
@@ -747,7 +747,7 @@ cdef int put_query(Session session, Op op, str sql) except -1:
         session.riders.clear()
     op.program = b"~"
     op.step = PyBytes_AS_STRING(op.program)
-    session.note(op, sql, not _effects.effects(sql) & _effects.CLEAN)
+    session.note(op, sql, None)
     return <int>len(prefix)
 
 

@@ -67,6 +67,7 @@ class Opener:
             session = connection._session
             if settings.pooler is not None and not listens:
                 session.pooled = True
+            session.dirty = session.made_temporary = False
             try:
                 if settings.init is not None:
                     await run_hook("init", settings.init, connection)

@@ -71,7 +71,7 @@ def start_bind(
     except BaseException:
         out.length = out.message = mark
         raise
-    session.note(op, statement.sql, statement.leaves_state)
+    session.note(op, statement.sql, statement)
     finish_group(session, op, program + b"2")
     return op
 
@@ -107,7 +107,7 @@ def start_portal(
     except BaseException:
         out.length = out.message = mark
         raise
-    session.note(op, statement.sql, statement.leaves_state)
+    session.note(op, statement.sql, statement)
     finish_group(session, op, program + b"*")
     return op
 

@@ -75,7 +75,7 @@ cdef class Statement:
     cdef public bint used                # since the last sweep of the cache
     cdef public Session owner            # closes it when the user drops it
     cdef bint locking
-    cdef bint leaves_state               # in the session, as far as its text tells
+    cdef bint is_clean                   # its text is known to leave nothing behind
     cdef int row_rule
     cdef uint64_t codec_version
     cdef bytes bind_head                 # Bind up to its parameter values
@@ -123,12 +123,12 @@ cdef class Session:
     cdef public object feeder            # the task whose iterator feeds a group
     cdef public uint64_t epoch           # how often it has changed hands
     cdef uint64_t flushed                # those handed to the transport
-    cdef public bint dirty               # something ran that may have left state behind
+    cdef public bint dirty               # what ran may have left something behind
     cdef public bint made_temporary      # such as a temporary table, perhaps
     cdef readonly str last_sql           # the text that was sent last
     cdef public object after_block       # called once, when no block is open any more
 
-    cdef int note(self, Op op, str sql, bint leaves_state) except -1
+    cdef int note(self, Op op, str sql, Statement statement) except -1
     cdef int submit(self, Op op) except -1
     cdef int hold(self, Op op) except -1
     cdef int _enter(self, Op op) except -1

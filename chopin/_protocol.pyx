@@ -38,7 +38,7 @@ from libc.stdint cimport int32_t
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._codecs cimport CodecMap
 from chopin._gate cimport Gate
-from chopin._messages cimport decode_string, parse_fields
+from chopin._messages cimport decode_string, parse_fields, unexpected
 from chopin._rows cimport Description, ParamPlan, RowPlan
 from chopin._shapes cimport plan_in_shape
 from chopin._waiter cimport WAITING, Waiter
@@ -184,11 +184,6 @@ cdef class Op(Waiter):
         return 0
 
 
-cdef object unexpected(unsigned char kind, char step):
-    due = "ReadyForQuery" if step == STEP_DONE else f"the reply for step {chr(step)!r}"
-    return f"unexpected message {chr(kind)!r} where {due} was due"
-
-
 cdef class Statement:
     """A statement of one session: its name on the server, and how its values travel.
 
@@ -208,7 +203,6 @@ cdef class Statement:
         self.used = True
         self.row_rule = ROWS_UNKNOWN
         self.locking = _statements.locks_rows(sql)
-        self.leaves_state = not _effects.effects(sql) & _effects.CLEAN
         self.plan(session)
 
     def __del__(self):
@@ -267,6 +261,7 @@ cdef class Session:
         self.in_first_flight = set()
         self.closes = []
         self.riders = []
+        self.dirty = self.made_temporary = True  # until somebody cares
         self.statement_cache_size = 100
         self.statement_size_limit = 15360
 
@@ -501,12 +496,17 @@ cdef class Session:
         """The transport is there: `write` takes bytes."""
         self.write = write
 
-    cdef int note(self, Op op, str sql, bint leaves_state) except -1:
-        """The operation will run this text."""
+    cdef int note(self, Op op, str sql, Statement statement) except -1:
+        """The operation will run this text, which may be that of a statement."""
         op.sql = self.last_sql = sql
-        if leaves_state:
-            self.dirty = True
-            self.made_temporary |= _statements.makes_tables(sql)
+        if self.dirty and self.made_temporary:
+            return 0
+        if statement is None or not statement.is_clean:
+            if not _effects.effects(sql) & _effects.CLEAN:
+                self.dirty = True
+                self.made_temporary |= _statements.makes_tables(sql)
+            elif statement is not None:
+                statement.is_clean = True
         return 0
 
     cdef int submit(self, Op op) except -1:
