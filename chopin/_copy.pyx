@@ -5,17 +5,24 @@ Owns: `CopyOutOp`, `CopyInOp` and the `start_*` functions that send them.
 Layer L3. Imports L0 - L3.
 
 Theory of operation
-    COPY goes as a simple query, so that exactly one ReadyForQuery ends it whatever
-    happens: when the server refuses data, what is still on its way is skipped by it.
+    COPY goes as Parse, Bind and Execute. In front of it, in the same group and so in
+    the same transaction, its columns are asked for: what was described stays locked,
+    and no ALTER TABLE comes between. Where the question is a prepared statement that
+    is only described, the server itself refuses if the columns are others by now, so
+    that the first data may go with it; else they wait until we have seen the answer.
 
     Out: CopyOutResponse, CopyData (one for each row), CopyDone, CommandComplete. A row
     of the binary format has the very layout of a DataRow, so it is decoded by the plan
     of a query. In: CopyInResponse, then we send CopyData, and CopyDone or CopyFail.
+    Sync comes last: a server that takes data skips it, and one that has refused them
+    skips everything else.
 
 Rules
 - What comes out goes through a `Flow`. What goes in is gathered in a buffer of the
   operation's own and sent in messages of about 60 KiB; the session's own buffer, which
   anything may flush, never has a part of a message.
+- No more than one CopyData is sent before the server has said that it takes data; its
+  rows are kept until then, for another try with the columns of that day.
 - The session is held while COPY IN is open. Whoever gives it up sends CopyFail: a
   server that waits for data does not look at cancel requests.
 - A row is in the buffer as a whole or not at all.
@@ -24,14 +31,25 @@ Source: PostgreSQL documentation, "COPY", "COPY Operations".
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._codecbase cimport Codec
-from chopin._ops cimport RowsOp, put_query, shift_position, tag_of
-from chopin._protocol cimport Op, Session, Statement
+from chopin._ops cimport (
+    RowsOp,
+    ahead_written,
+    check_writable,
+    put_describe,
+    put_parse,
+    tag_of,
+)
+from chopin._protocol cimport STEP_ANY, STEP_COLUMNS, Op, Session, Statement
 from chopin._rows cimport (
     Column,
     Description,
@@ -47,6 +65,7 @@ from chopin._wire cimport (
     MSG_COPY_DONE,
     MSG_COPY_IN_RESPONSE,
     MSG_COPY_OUT_RESPONSE,
+    MSG_ROW_DESCRIPTION,
     OUT_COPY_FAIL,
     get_int32,
     get_uint16,
@@ -71,6 +90,9 @@ cdef enum:
     TRAILER = 0xFFFF             # in place of a row's number of fields
 
 cdef bytes COPY_DONE = b"c\0\0\0\x04"
+cdef bytes SYNC = b"S\0\0\0\x04"
+# Bind and Execute of the unnamed statement, without parameters or a limit.
+cdef bytes RUN = b"B\0\0\0\x0c" + bytes(8) + b"E\0\0\0\x09" + bytes(5)
 
 # How far a COPY has come.
 cdef enum:
@@ -82,6 +104,43 @@ cdef enum:
     COMPLETE = 5                 # CommandComplete
 
 
+cdef int put_copy(Session session, Op op, str sql, Statement asked) except -1:
+    """Write a COPY without its Sync, the question for its columns in front."""
+    cdef WriteBuffer out = session.out
+    cdef Py_ssize_t mark = out.length
+    cdef bytes program
+    check_writable(session)
+    try:
+        program = session.put_ahead(op)
+        if asked is not None:
+            if not asked.name:
+                put_parse(out, b"", asked.sql, ())
+                program += b"P"
+            asked.used = True
+            put_describe(out, asked.name)
+            program += b"tT"
+        put_parse(out, b"", sql, ())
+        out.put_raw(PyBytes_AS_STRING(RUN), PyBytes_GET_SIZE(RUN))
+    except BaseException:
+        out.length = out.message = mark
+        raise
+    ahead_written(session)
+    op.loop = session.loop
+    op.program = program + b"P2~"
+    op.step = PyBytes_AS_STRING(op.program)
+    return session.note(op, sql, None)
+
+
+cdef bint differs(
+    Statement asked, unsigned char kind, const unsigned char *data, Py_ssize_t size
+) except -1:
+    """Whether the server describes other columns than it did when `asked` was made."""
+    cdef bytes columns = None
+    if kind == MSG_ROW_DESCRIPTION:
+        columns = PyBytes_FromStringAndSize(<const char *>data, size)
+    return columns != asked.description.raw_columns
+
+
 # -- out -----------------------------------------------------------------------------
 
 
@@ -91,6 +150,11 @@ cdef class CopyOutOp(RowsOp):
     cdef int on_step(
         self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
     ) except -1:
+        if step == STEP_COLUMNS and not self.abandoned:
+            if differs(self.asked, kind, data, size):
+                self.spoil(columns_changed())
+        if step != STEP_ANY:
+            return 0
         if self.error is None:
             if kind == MSG_COPY_DATA and BEGUN <= self.stage <= TRAILED:
                 return self.take_data(data, size)
@@ -120,18 +184,13 @@ cdef class CopyOutOp(RowsOp):
         return self.flow.wake()
 
     cdef int complete(self, const unsigned char *data, Py_ssize_t size) except -1:
-        """CommandComplete, of what rode ahead or of COPY."""
-        if self.stage == ASKED:
-            self.n_ridden += 1
-            if self.riders is None or self.n_ridden > len(self.riders):
-                raise ProtocolError("COPY TO STDOUT has ended without a response")
-        elif self.stage == DONE:
-            self.stage = COMPLETE
-            self.completed = True
-            self.status = tag_of(data, size)
-        else:
+        """CommandComplete."""
+        if self.stage != DONE:
             raise ProtocolError("COPY TO STDOUT has ended without CopyDone")
-        return self.session.on_tag(data, size)
+        self.stage = COMPLETE
+        self.completed = True
+        self.status = tag_of(data, size)
+        return 0
 
     cdef int take_data(self, const unsigned char *data, Py_ssize_t size) except -1:
         """CopyData: this one and those behind it that have come as a whole."""
@@ -190,9 +249,9 @@ cdef class CopyOutOp(RowsOp):
             self.spoil(error)
         return 0
 
-    cdef int on_error(self, object error) except -1:
-        shift_position(error, self.prefix)
-        return Op.on_error(self, error)
+    def opened(self):
+        """An awaitable that ends when something has come, or nothing will."""
+        return self.flow.wait()
 
     cdef int on_ready(self) except -1:
         if self.error is not None:
@@ -205,13 +264,17 @@ cdef class CopyOutOp(RowsOp):
         return 0
 
 
-def start_copy_out(Session session, str sql, Statement statement, shape):
+def start_copy_out(
+    Session session, str sql, Statement statement, shape, Statement asked=None
+):
     """Send COPY ... TO STDOUT; what comes waits in the `flow` of the operation.
 
     Args:
         sql: the command; of the binary format where there is a statement.
         statement: has the plan of the rows; None for chunks of bytes as they come.
         shape: of the rows; None for the session's record class.
+        asked: whose columns must be those of the server, where that is in question:
+            InvalidCachedStatementError if not.
     """
     cdef CopyOutOp op = CopyOutOp.__new__(CopyOutOp)
     if statement is None:
@@ -219,7 +282,9 @@ def start_copy_out(Session session, str sql, Statement statement, shape):
     else:
         op.plan = statement.plan_for(session, shape)
     op.flow = Flow()
-    op.prefix = put_query(session, op, sql)
+    op.asked = asked
+    put_copy(session, op, sql, asked)
+    session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
     session.submit(op)
     op.flow.begin(session, op)
     return op
@@ -237,6 +302,11 @@ cdef class CopyInOp(Op):
     cdef int on_step(
         self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
     ) except -1:
+        if step == STEP_COLUMNS and self.outcome == WAITING:
+            if differs(self.asked, kind, data, size):
+                self.change()
+        if step != STEP_ANY:
+            return 0
         if self.error is None:
             if kind == MSG_COPY_IN_RESPONSE and self.stage == ASKED:
                 return self.respond(data, size)
@@ -249,34 +319,33 @@ cdef class CopyInOp(Op):
         if size < 3:
             raise ProtocolError("CopyInResponse is cut short")
         self.stage = DATA
-        if (
-            self.statement is not None and self.outcome == WAITING
-            and get_uint16(data + 1) != len(self.codecs)
-        ):
-            self.fail(columns_changed())
-            self.abandon()
+        if self.statement is not None and self.outcome == WAITING:
+            if get_uint16(data + 1) != len(self.codecs):
+                self.change()
+            else:
+                self.rows = None
         return self.look()
 
+    cdef int change(self) except -1:
+        """The columns are not those that the rows are encoded for."""
+        self.fail(columns_changed())
+        return self.abandon()
+
     cdef int complete(self, const unsigned char *data, Py_ssize_t size) except -1:
-        """CommandComplete, of what rode ahead or of COPY."""
-        if self.stage == ASKED:
-            self.n_ridden += 1
-            if self.riders is None or self.n_ridden > len(self.riders):
-                raise ProtocolError("COPY FROM STDIN has ended without a response")
-        elif self.stage == DATA and self.ended:
-            self.stage = COMPLETE
-            self.completed = True
-            self.status = tag_of(data, size)
-        else:
+        """CommandComplete."""
+        if self.stage != DATA or not self.ended:
             raise ProtocolError("COPY FROM STDIN has ended ahead of its data")
-        return self.session.on_tag(data, size)
+        self.stage = COMPLETE
+        self.completed = True
+        self.status = tag_of(data, size)
+        return 0
 
     cdef int on_error(self, object error) except -1:
-        shift_position(error, self.prefix)
-        return Op.on_error(self, error)
+        """ErrorResponse: the server skips everything up to Sync."""
+        Op.on_error(self, error)
+        return self.end()
 
     cdef int on_ready(self) except -1:
-        self.end()
         if self.error is not None:
             self.fail(self.error)
         elif self.stage != COMPLETE:
@@ -336,35 +405,75 @@ cdef class CopyInOp(Op):
 
     cdef int add_row(self, row) except -1:
         """`put_row`, as a C integer."""
-        cdef WriteBuffer out = self.data
-        cdef Py_ssize_t begin
-        if self.ended:
-            return 1
         if self.codecs is None:
             raise InterfaceError(
                 "this COPY takes bytes: use write(), or leave `format` away for rows"
             )
         if type(row) is not tuple:
             row = values_of(row, self.n_rows)
-        if len(<tuple>row) != len(self.codecs):
-            raise wrong_length(self, len(<tuple>row))
+        if self.ended:
+            if self.rows is not None:
+                self.rows.append(row)
+            return 1
+        if self.doubtful is not None:
+            raise InterfaceError("await what write_row() returns before the next row")
+        try:
+            self.encode_row(<tuple>row)
+        except Exception:
+            if self.rows is None:
+                raise
+            self.doubtful = row
+            return 1
+        self.n_rows += 1
+        if self.rows is not None:
+            self.rows.append(row)
+        if self.data.length < CHUNK:
+            return 0
+        if self.stage != ASKED:
+            self.send()
+        return 1
+
+    cdef int encode_row(self, tuple row) except -1:
+        """Into the buffer, as a whole or not at all."""
+        cdef WriteBuffer out = self.data
+        cdef Py_ssize_t begin
+        if len(row) != len(self.codecs):
+            raise wrong_length(self, len(row))
         if self.in_row:
             raise InterfaceError("a row is being encoded: its values cannot write")
         self.open_message()
         begin = out.length
         self.in_row = True
         try:
-            self.put_values(<tuple>row)
+            self.put_values(row)
         except BaseException:
             out.length = begin
             raise
         finally:
             self.in_row = False
-        self.n_rows += 1
-        if out.length < CHUNK:
-            return 0
-        self.send()
-        return 1
+        return 0
+
+    def settle_doubt(self):
+        """A row that did not fit is looked at again, now that the columns are sure.
+
+        Raises:
+            DataError: it does not.
+        """
+        row, self.doubtful = self.doubtful, None
+        if row is not None:
+            self.add_row(row)
+
+    @property
+    def is_doubtful(self):
+        """Whether a row waits for `settle_doubt`."""
+        return self.doubtful is not None
+
+    @property
+    def kept(self):
+        """Rows so far, while another try is possible, else None."""
+        if self.rows is None or self.doubtful is None:
+            return self.rows
+        return [*self.rows, self.doubtful]
 
     cdef int put_values(self, tuple row) except -1:
         """A row: int16 number of fields, then as in Bind; or a line of text."""
@@ -452,12 +561,17 @@ cdef class CopyInOp(Op):
     def finish(self):
         """Send the rest and CopyDone; the answer comes once everything is stored."""
         cdef Session session = self.session
+        cdef WriteBuffer rest = self.data
         if self.ended or session is None:
             return
         if self.statement is not None and self.text_of is None:
             self.open_message()
-            self.data.put_int16(TRAILER)
-        self.send()
+            rest.put_int16(TRAILER)
+        if rest.length:
+            rest.end_message()
+            session.out.put_raw(rest.data, rest.length)
+            self.size += rest.length - 5
+            rest.length = 0
         session.out.put_raw(PyBytes_AS_STRING(COPY_DONE), 5)
         self.end()
 
@@ -476,10 +590,11 @@ cdef class CopyInOp(Op):
         self.end()
 
     cdef int end(self) except -1:
-        """Nothing will be sent any more."""
+        """Nothing but Sync will be sent any more."""
         cdef Session session = self.session
         if not self.ended:
             self.ended = True
+            session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
             session.gate.vacate(self)
             session.release()
         return 0
@@ -519,14 +634,21 @@ cdef tuple values_of(row, Py_ssize_t n_rows):
     return tuple(row)
 
 
-def start_copy_in(Session session, str sql, Statement statement, text_of=None):
-    """Send COPY ... FROM STDIN; put data into the operation once it is `opened`.
+def start_copy_in(
+    Session session, str sql, Statement statement, text_of=None, Statement asked=None
+):
+    """Send COPY ... FROM STDIN.
+
+    Put data into the operation when it `is_sure` of its columns, or else once it is
+    `opened`.
 
     Args:
         sql: the command.
         statement: whose parameters are the columns; None for bytes as they are.
         text_of: encodes a value (codec, value) in COPY's text format, if that is what
             the command says; None for the binary format.
+        asked: whose columns must be those of the server, where that is in question:
+            InvalidCachedStatementError if not.
     """
     cdef CopyInOp op = CopyInOp.__new__(CopyInOp)
     op.statement = statement
@@ -536,9 +658,13 @@ def start_copy_in(Session session, str sql, Statement statement, text_of=None):
     if statement is not None and text_of is None:
         op.open_message()
         op.data.put_raw(PyBytes_AS_STRING(HEADER), HEADER_SIZE)
-    op.prefix = put_query(session, op, sql)
+    op.asked = asked
+    put_copy(session, op, sql, asked)
+    op.is_sure = statement is not None and (asked is None or asked.name != b"")
+    if op.is_sure and asked is not None:
+        op.rows = []
     session.hold(op)
-    session.flush()
+    session.flush_soon()
     session.gate.occupy(op)
     return op
 

@@ -8,10 +8,10 @@ Rules
   no right to read the table, says what is true now in whatever snapshot, and waits for
   an ALTER TABLE that has not ended, which a look into the catalog does not.
 - They are asked for with every COPY, so that no ALTER TABLE of somebody else can make
-  the server misread a value. Once they are known, question and COPY travel together;
-  if the answer is another one than before, that COPY is called off ahead of its data
-  and sent again. Not in a transaction block, which would fail with it, and where what
-  was described stays locked.
+  the server misread a value. Once they are known, question and COPY travel together, in
+  one transaction; if the answer is another one than before, that COPY is called off and
+  sent again. Not in a transaction block, which would fail with it: there the question
+  goes alone, and what was described stays locked up to the end of the block.
 - A COPY names its columns, so that values cannot get into others.
 - Nothing here goes through a codec for text, which may be the user's.
 """
@@ -23,15 +23,17 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from chopin import _statements
 from chopin._copy import CopyInOp, CopyOutOp, describe_columns
-from chopin._copysql import quoted
+from chopin._copysql import columns_of, quoted
 from chopin._execute import ATTEMPTS, Turn, heal, learn_types, unblocked
 from chopin._ops import ROWS, start_own, start_parse_and_execute, start_prepare
 from chopin._protocol import Statement
-from chopin.exceptions import InvalidCachedStatementError, PostgresError
+from chopin.exceptions import PostgresError
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from chopin._ops import PrepareOp
+    from chopin._protocol import Op
     from chopin._rows import Description
     from chopin.aio import WireProtocol
 
@@ -60,31 +62,31 @@ class Known(NamedTuple):
     """What was found out of the columns that a COPY of a table has.
 
     Attributes:
-        raw_columns: as the server has described them, those that COPY has not included.
+        asked: the question for the columns, those that COPY has not included; it has a
+            name where it can be described again without being parsed.
         statement: never executed; its columns and its parameters are those of the COPY.
         version: of the codecs that it was made with.
         is_partitioned: whether the table is.
-        may_be_kept: whether any change of the columns changes `raw_columns`, which a
+        names: of the columns of the COPY.
+        listed: the same, as SQL in parentheses.
+        may_be_kept: whether any change of the columns changes those of `asked`, which a
             column that ceases to be generated does not.
     """
 
-    raw_columns: bytes | None
+    asked: Statement
     statement: Statement
     version: int
     is_partitioned: bool
+    names: list[str]
+    listed: str
     may_be_kept: bool
-
-    @property
-    def names(self) -> list[str]:
-        """Of the columns of the COPY."""
-        return [column.name for column in self.statement.description.columns]
 
 
 async def start_with_columns(
     session: WireProtocol,
     table: str,
     names: Sequence[str] | None,
-    start: Callable[[Known], _Op | None],
+    start: Callable[[Known, Statement | None], _Op | None],
 ) -> tuple[_Op | None, Known]:
     """Send a COPY for which the columns of its table must be known.
 
@@ -92,42 +94,69 @@ async def start_with_columns(
         session: of the connection.
         table: as SQL.
         names: of the columns, None for all that COPY has.
-        start: sends it, if it can be sent with such columns.
+        start: sends it, if it can be sent with such columns; the second argument is the
+            question that goes in front, None if it is settled.
 
     Returns:
-        What `start` has returned, and what it was given.
+        What `start` has returned, once the server has begun unless it is sure of that,
+        and what it was given.
 
     Raises:
         UndefinedTableError: there is no such table.
         InvalidCachedStatementError: its columns were altered again and again.
     """
     key = (table, None if names is None else tuple(names))
-    for _ in range(ATTEMPTS):
-        known = session.copied.get(key)
+    for attempt in range(ATTEMPTS):
+        op: _Op | None = None
         async with Turn(session):
+            known = session.copied.get(key)
             is_idle = session.transaction_status == "I" and not session.riders
-            if known is None or known.version != session.codecs.version or not is_idle:
+            if known is None or not (is_idle and _holds(known, session)):
                 known = await _ask(session, table, names)
                 _keep(session, key, known)
-            if session.transaction_status != "I":
-                return start(known), known
-            question = start_prepare(session, _query(table, names), b"", False)
-            op = start(known)
+            is_idle = session.transaction_status == "I"
+            op = start(known, known.asked if is_idle else None)
         try:
-            if (await question).description.raw_columns == known.raw_columns:
-                return op, known
-        except PostgresError:
-            pass  # asked again, it will be raised or healed
-        except BaseException:
             if op is not None:
-                op.leave()
-            raise
-        session.copied.pop(key, None)
-        if op is not None:
-            op.leave()
-    raise InvalidCachedStatementError(
-        f"the columns of {table} have changed while COPY was sent; try again"
-    )
+                await _opened(op)
+            return op, known
+        except PostgresError as error:
+            if attempt + 1 == ATTEMPTS or not forget(session, known, op, error):
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def forget(
+    session: WireProtocol, known: Known, op: Op | None, error: PostgresError
+) -> bool:
+    """Whether a COPY may be sent again with what its columns are by now.
+
+    Args:
+        session: of the connection.
+        known: what was thought of them.
+        op: the COPY.
+        error: what it has ended with.
+    """
+    for key in [key for key, each in session.copied.items() if each is known]:
+        del session.copied[key]
+    return heal(session, known.asked.sql, op, error)
+
+
+def _holds(known: Known, session: WireProtocol) -> bool:
+    return known.version == session.codecs.version and not known.asked.closed
+
+
+async def _opened(op: CopyInOp | CopyOutOp) -> None:
+    """Wait until the server has begun, where it may have to be sent again."""
+    if isinstance(op, CopyInOp) and op.is_sure:
+        return
+    try:
+        await op.opened()
+    except BaseException:
+        op.leave()
+        raise
+    if op.done() and op.exception() is not None:
+        await op
 
 
 def _keep(session: WireProtocol, key: Any, known: Known) -> None:
@@ -144,26 +173,50 @@ def _query(table: str, names: Sequence[str] | None) -> str:
 
 async def _ask(session: WireProtocol, table: str, names: Sequence[str] | None) -> Known:
     """Ask for the columns and learn their types, for who has the turn."""
-    described = await _described(session, _query(table, names))
-    ((is_partitioned, generated),) = await start_own(
-        session, _ABOUT, (_TEXT,), (table,)
-    )
+    query = _query(table, names)
+    for attempt in range(ATTEMPTS):
+        question = _prepare(session, query)
+        about = start_own(session, _ABOUT, (_TEXT,), (table,))
+        try:
+            asked = await question
+            ((is_partitioned, generated),) = await about
+        except PostgresError as error:
+            await unblocked(session)
+            if attempt + 1 == ATTEMPTS or not heal(session, query, question, error):
+                raise
+        else:
+            break
     await unblocked(session)
+    described = asked.description
     columns = described.columns
     if not names:
         columns = tuple(each for each in columns if each.name not in generated)
-    found = describe_columns(
-        [column.name for column in columns], [column.type_oid for column in columns]
-    )
+    own = [column.name for column in columns]
+    found = describe_columns(own, [column.type_oid for column in columns])
     await learn_types(session, found)
     statement = Statement(session, f"COPY {table}", b"", found)
     return Known(
-        described.raw_columns,
+        asked,
         statement,
         session.codecs.version,
         is_partitioned,
+        own,
+        columns_of(own),
         len(columns) == len(described.columns),
     )
+
+
+def _prepare(session: WireProtocol, query: str) -> PrepareOp:
+    """Have it described, under a name where that can be relied on."""
+    keep = (
+        _statements.is_admitted(session, query)
+        and not session.pooled
+        and query not in session.in_first_flight
+    )
+    if keep:
+        _statements.forget(session, query)
+    name = _statements.statement_name(query) if keep else b""
+    return start_prepare(session, query, name, keep)
 
 
 async def _described(session: WireProtocol, query: str) -> Description:
@@ -184,7 +237,9 @@ async def _described(session: WireProtocol, query: str) -> Description:
 
 
 async def start_with_query(
-    session: WireProtocol, query: str, start: Callable[[Statement], CopyOutOp | None]
+    session: WireProtocol,
+    query: str,
+    start: Callable[[Statement, Statement | None], CopyOutOp | None],
 ) -> CopyOutOp | None:
     """Send a COPY of a query without arguments; it is never sent again by itself.
 
@@ -195,20 +250,10 @@ async def start_with_query(
         description = await _described(session, query)
         await learn_types(session, description)
         statement = Statement(session, query, b"", description)
-        if session.transaction_status != "I" or not is_binary(statement):
-            return start(statement)
-        question = start_prepare(session, query, b"", False)
-        op = start(statement)
-    try:
-        answer = await question
-        if answer.description.raw_columns != description.raw_columns:
-            raise InvalidCachedStatementError(
-                "the columns of the query have changed while COPY was sent; try again"
-            )
-    except BaseException:
-        if op is not None:
-            op.leave()
-        raise
+        is_idle = session.transaction_status == "I"
+        op = start(statement, statement if is_idle else None)
+    if op is not None:
+        await _opened(op)
     return op
 
 

@@ -130,6 +130,7 @@ cdef class Session:
 
     cdef int note(self, Op op, str sql, Statement statement) except -1
     cdef int submit(self, Op op) except -1
+    cdef int flush_soon(self) except -1
     cdef int hold(self, Op op) except -1
     cdef int _enter(self, Op op) except -1
     cdef int release(self) except -1

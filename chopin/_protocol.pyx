@@ -262,8 +262,7 @@ cdef class Session:
         self.closes = []
         self.riders = []
         self.dirty = self.made_temporary = True  # until somebody cares
-        self.statement_cache_size = 100
-        self.statement_size_limit = 15360
+        self.statement_cache_size, self.statement_size_limit = 100, 15360
 
     # -- what is asked of the layer above ----------------------------------------------
 
@@ -517,9 +516,10 @@ cdef class Session:
         """
         cdef bint is_alone = self.head is None
         self._enter(op)
-        if not self.parsing and is_alone:
-            self.flush()
-        elif not self.parsing and not self.flush_scheduled:
+        return self.flush() if is_alone and not self.parsing else self.flush_soon()
+
+    cdef int flush_soon(self) except -1:
+        if not self.parsing and not self.flush_scheduled:
             self.flush_scheduled = True
             self.loop.call_soon(self.flush_now)
         return 0

@@ -16,7 +16,6 @@ Source: PostgreSQL documentation, "COPY".
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
@@ -29,7 +28,7 @@ from chopin._shapes import row_shape
 from chopin.copying_in import CopyIn
 from chopin.copying_out import CopyOut
 from chopin.exceptions import InterfaceError
-from chopin.streaming import Loan, RowStream
+from chopin.streaming import Loan, RowStream, within
 
 if TYPE_CHECKING:
     from chopin._fitting import Row, Shape
@@ -408,7 +407,7 @@ class Copying:
         async with self._whole(timeout) as lend:
             copy = CopyIn(
                 lend, sql.table(table_name, schema_name), _names(columns), where,
-                timeout, None, {},
+                timeout, None, {}, waits=False,
             )  # fmt: skip
             async with copy:
                 await copy.write_rows(records)
@@ -421,9 +420,9 @@ class Copying:
         """A connection that can be lent, and a limit on getting and using it."""
         if timeout is not None:
             timeout = check_timeout(timeout)
-        async with asyncio.timeout(timeout), self._lend(timeout) as connection:
+        async with within(timeout), self._lend(timeout) as connection:
             default = connection._command_timeout if timeout is None else None
-            async with asyncio.timeout(default):
+            async with within(default):
                 yield connection._lend
 
 

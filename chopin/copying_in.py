@@ -31,16 +31,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chopin import _copysql as sql
 from chopin._copy import CopyInOp, start_copy_in
-from chopin._copycolumns import is_binary, start_with_columns
+from chopin._copycolumns import forget, is_binary, start_with_columns
 from chopin._copyfiles import Data, chunks
 from chopin._copytext import text_of
 from chopin._execute import Turn
 from chopin._streams import NOTHING
-from chopin.exceptions import InterfaceError
-from chopin.streaming import Loan, Use, in_its_loop
+from chopin.exceptions import InterfaceError, PostgresError
+from chopin.streaming import Loan, Use, in_its_loop, within
 
 if TYPE_CHECKING:
     from chopin._copycolumns import Known
+    from chopin._protocol import Statement
     from chopin.connection import Connection
 
 _SLICE = 256 * 1024
@@ -64,6 +65,7 @@ class CopyIn:
         timeout: seconds for each wait.
         format: of bytes, None for rows.
         options: of COPY.
+        waits: whether the block begins when the server has; else its errors come later.
 
     Example:
         >>> async with conn.copy_in("works", columns=["title", "opus"]) as copy:
@@ -79,11 +81,13 @@ class CopyIn:
         "_format",
         "_has_raised",
         "_is_ended",
+        "_known",
         "_op",
         "_options",
         "_status",
         "_table",
         "_use",
+        "_waits",
         "_where",
     )
 
@@ -96,9 +100,11 @@ class CopyIn:
         timeout: float | None,
         format: str | None,
         options: Mapping[str, Any],
+        waits: bool = True,
     ) -> None:
         self._use: Use | None = Use(lend, timeout)
         self._op: CopyInOp | None = None
+        self._known: Known | None = None
         sql.check_options(format, options, None)
         self._table = table
         self._columns = columns
@@ -108,6 +114,7 @@ class CopyIn:
         self._status = ""
         self._has_raised = False
         self._is_ended = False
+        self._waits = waits
 
     def __repr__(self) -> str:
         state = "ended" if self._use is None else "open" if self._op else "not begun"
@@ -146,38 +153,58 @@ class CopyIn:
             raise InterfaceError("a COPY can be used once")
         try:
             connection = await use.begin()
-            async with asyncio.timeout(use.timeout):
-                op = self._op = await self._start(connection, use)
-                await op.opened()
-                if op.done():
-                    await op
+            use.log(f"COPY {self._table} FROM STDIN", ())
+            async with within(use.timeout):
+                await self._start(connection)
+            if self._waits:
+                await self._room(use)
         except BaseException as error:
             await self._give_up(error)
             raise
         return self
 
-    async def _start(self, connection: Connection, use: Use) -> CopyInOp:
+    async def _start(self, connection: Connection) -> None:
         session = connection._session
-        use.log(f"COPY {self._table} FROM STDIN", ())
         if self._format is not None:
             async with Turn(session):
-                command = self._command(self._format, self._columns)
-                return start_copy_in(session, command, None)
+                command = self._command(self._format, sql.columns_of(self._columns))
+                self._op = start_copy_in(session, command, None)
+            return
 
-        def start(known: Known) -> CopyInOp:
+        def start(known: Known, asked: Statement | None) -> CopyInOp:
             columns = known.statement
             if is_binary(columns):
-                command = self._command("binary", known.names)
-                return start_copy_in(session, command, columns)
-            command = self._command("text", known.names)
-            return start_copy_in(session, command, columns, text_of)
+                command = self._command("binary", known.listed)
+                return start_copy_in(session, command, columns, None, asked)
+            command = self._command("text", known.listed)
+            return start_copy_in(session, command, columns, text_of, asked)
 
-        op, _ = await start_with_columns(session, self._table, self._columns, start)
-        assert op is not None
-        return op
+        self._op, self._known = await start_with_columns(
+            session, self._table, self._columns, start
+        )
 
-    def _command(self, format: str, columns: list[str] | None) -> str:
-        source = self._table + sql.columns_of(columns)
+    async def _start_again(self, use: Use, error: PostgresError) -> bool:
+        """The table was altered: write what was written to its columns of today.
+
+        Returns whether that was the reason, and has helped.
+        """
+        op, known, connection = self._op, self._known, use.connection
+        if op is None or known is None or connection is None:
+            return False
+        rows = op.kept
+        if rows is None or not forget(connection._session, known, op, error):
+            return False
+        async with within(use.timeout):
+            await self._start(connection)
+        for row in rows:
+            op = self._op
+            assert op is not None
+            if op.put_row(row):
+                await self._room(use)
+        return True
+
+    def _command(self, format: str, columns: str) -> str:
+        source = self._table + columns
         return sql.command(source, "FROM STDIN", format, self._options, self._where)
 
     async def __aexit__(
@@ -201,9 +228,16 @@ class CopyIn:
         op, use = self._op, self._use
         if op is None or use is None or self._has_raised:
             return
+        if op.is_doubtful:
+            await self._room(use)
         op.finish()
-        async with asyncio.timeout(use.timeout):
-            self._status = await op
+        try:
+            async with within(use.timeout):
+                self._status = await op
+        except PostgresError as error:
+            if not await self._start_again(use, error):
+                raise
+            await self._finish()
 
     async def _give_up(self, error: BaseException) -> None:
         """See that nothing is stored; wait for that unless nobody has the time."""
@@ -214,7 +248,7 @@ class CopyIn:
             op.give_up()
             if isinstance(error, Exception) and not isinstance(error, TimeoutError):
                 with contextlib.suppress(Exception):  # what was asked for
-                    async with asyncio.timeout(use.timeout):
+                    async with within(use.timeout):
                         await op
         finally:
             if op is not None:
@@ -291,11 +325,26 @@ class CopyIn:
         if op is None or use is None or use.connection is None:
             raise InterfaceError("the COPY is not open: write within its block")
         await asyncio.sleep(0)
-        waiter = use.connection._session.gate.wait_writable()
-        if not waiter.done():
-            async with asyncio.timeout(use.timeout):
-                await waiter
-        if op.done():
+        await self._room(use)
+
+    async def _room(self, use: Use) -> None:
+        """Wait while the server takes nothing; raise what it has ended with."""
+        op, connection = self._op, use.connection
+        assert op is not None and connection is not None
+        for waiter in (op.opened(), connection._session.gate.wait_writable()):
+            if not waiter.done():
+                async with within(use.timeout):
+                    await waiter
+        if not op.ended and not op.done():
+            op.settle_doubt()
+            return
+        try:
+            async with within(use.timeout):
+                await op
+        except PostgresError as error:
+            if await self._start_again(use, error):
+                return
             self._has_raised = True
-            await op
-            raise InterfaceError("the COPY has ended")
+            raise
+        self._has_raised = True
+        raise InterfaceError("the COPY has ended")

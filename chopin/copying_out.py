@@ -89,7 +89,7 @@ class CopyOut(Stream[T]):
                 source = sql.with_literals(self._source, literals, escapes)
             else:
                 source = self._source
-            command = self._command(source, format, self._columns)
+            command = self._command(source, format, sql.columns_of(self._columns))
             op = start_copy_out(session, command, None, None)
         return await begun(op)
 
@@ -99,18 +99,20 @@ class CopyOut(Stream[T]):
         query = self._source
 
         def start(
-            columns: Statement, names: list[str] | None = None
+            columns: Statement,
+            asked: Statement | None,
+            listed: str = "",
         ) -> CopyOutOp | None:
             if not is_binary(columns):
                 return None
-            command = self._command(query, "binary", names)
-            return start_copy_out(session, command, columns, self._shape)
+            command = self._command(query, "binary", listed)
+            return start_copy_out(session, command, columns, self._shape, asked)
 
-        def start_table(known: Known) -> CopyOutOp | None:
+        def start_table(known: Known, asked: Statement | None) -> CopyOutOp | None:
             if known.is_partitioned:  # for the server to refuse, as it does
-                command = self._command(query, "text", known.names)
+                command = self._command(query, "text", known.listed)
                 return start_copy_out(session, command, None, None)
-            return start(known.statement, known.names)
+            return start(known.statement, asked, known.listed)
 
         op = None
         if self._args is None:
@@ -123,12 +125,12 @@ class CopyOut(Stream[T]):
         elif not self._args:
             op = await start_with_query(session, query, start)
         if op is not None:
-            return await begun(op)
+            return op
         return await start_stream(connection, query, self._args or (), self._shape)
 
-    def _command(self, source: str, format: str, columns: list[str] | None) -> str:
+    def _command(self, source: str, format: str, columns: str) -> str:
         if self._args is None:
-            source += sql.columns_of(columns)
+            source += columns
         else:
             source = sql.in_parentheses(source)
         return sql.command(source, "TO STDOUT", format, self._options)

@@ -20,13 +20,13 @@ import asyncio
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from chopin._execute import run_query
 from chopin._ops import STREAM, RowsOp, check_timeout
-from chopin._streams import ItemIterator
+from chopin._streams import NOTHING, ItemIterator
 from chopin.exceptions import InterfaceError
 
 if TYPE_CHECKING:
@@ -130,6 +130,26 @@ class Use:
         if log is not None:
             with contextlib.suppress(BaseException):  # it raises what it was told
                 log.__exit__(type(error) if error else None, error, None)
+
+
+class _NoLimit:
+    """Any time may pass, which `asyncio.timeout(None)` says at length."""
+
+    __slots__ = ()
+
+    def __aenter__(self) -> Awaitable[None]:
+        return NOTHING
+
+    def __aexit__(self, *exc_info: object) -> Awaitable[None]:
+        return NOTHING
+
+
+_NO_LIMIT = _NoLimit()
+
+
+def within(timeout: float | None) -> _NoLimit | asyncio.Timeout:
+    """`asyncio.timeout` where there is a time-out in seconds."""
+    return _NO_LIMIT if timeout is None else asyncio.timeout(timeout)
 
 
 def in_its_loop(connection: Connection, action: Callable[[], None]) -> None:
@@ -245,7 +265,7 @@ class Stream(Generic[T]):
 
     async def _begin(self, use: Use) -> RowsOp:
         connection = await use.begin()
-        async with asyncio.timeout(use.timeout):
+        async with within(use.timeout):
             op = self._op = await self._start(connection)
         return op
 
@@ -279,7 +299,7 @@ class Stream(Generic[T]):
         flow = op.flow
         if items := flow.take():
             return items
-        async with asyncio.timeout(use.timeout):
+        async with within(use.timeout):
             while not (items := flow.take()) and not op.done():
                 await flow.wait()
         if not items:

@@ -17,6 +17,14 @@ async def read(stream):
     return [item async for item in stream]
 
 
+async def until_waiting(observer, conn):
+    """Until a connection waits for a lock."""
+    waits = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1"
+    while await observer.fetchval(waits, conn.get_server_pid()) != "Lock":
+        await observer.execute("SELECT pg_stat_clear_snapshot()")
+        await asyncio.sleep(0)
+
+
 @pytest.fixture
 async def table(connect):
     """Makes a table that other sessions see: its name, for columns as SQL."""
@@ -46,14 +54,67 @@ async def test_altered_while_copy_waits_for_it(connect, conn, table, is_known):
     async with other.transaction():
         await other.execute(f"ALTER TABLE {name} ALTER a TYPE timestamp USING now()")
         copy = asyncio.create_task(conn.copy_records_to_table(name, records=[(5,)]))
-        waits = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1"
-        while await other.fetchval(waits, conn.get_server_pid()) != "Lock":
-            await other.execute("SELECT pg_stat_clear_snapshot()")
-            await asyncio.sleep(0)
+        await until_waiting(other, conn)
     with pytest.raises(chopin.DataError, match="expected a datetime"):
         await copy
     assert await conn.copy_records_to_table(name, records=[(THEN,)]) == "COPY 1"
     assert THEN in [row[0] for row in await conn.fetch(f"SELECT a FROM {name}")]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_altered_behind_a_lock_that_questions_pass(
+    connect, conn, table, is_known
+):
+    """No ALTER TABLE comes between what was asked and what is written."""
+    name = await table("a int8")
+    if is_known:
+        await conn.copy_records_to_table(name, records=[(1,)])
+    other = await connect()
+    for each in conn, other:
+        await each.execute("SET deadlock_timeout = '20ms'")
+    alter = f"ALTER TABLE {name} ALTER a TYPE timestamp USING now()"
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute(f"LOCK TABLE {name} IN SHARE MODE")  # as CREATE INDEX does
+    copy = asyncio.create_task(conn.copy_records_to_table(name, records=[(5,)]))
+    await until_waiting(other, conn)
+    try:
+        await other.execute(alter)
+        await transaction.commit()
+    except chopin.DeadlockDetectedError:
+        await transaction.rollback()
+    try:
+        assert await copy == "COPY 1"
+    except chopin.DeadlockDetectedError:
+        assert await conn.fetch(f"SELECT FROM {name} WHERE extract(year from a) < 2020")
+    else:
+        assert 5 in [row[0] for row in await conn.fetch(f"SELECT a FROM {name}")]
+
+
+async def test_rows_are_written_once_more(connect, conn, table):
+    """What was written before the server has refused the old columns is not lost."""
+    name = await table("a int4, b text")
+    await conn.copy_records_to_table(name, records=[(0, "x")])
+    other = await connect()
+    for count, change in (3, "ADD c int"), (40_000, "ALTER a TYPE int8"), (1, "DROP c"):
+        await other.execute(f"TRUNCATE {name}")
+        await other.execute(f"ALTER TABLE {name} {change}")
+        columns = ["a", "b"]
+        if change == "DROP c":
+            columns.append("c")
+            with pytest.raises(chopin.UndefinedColumnError):
+                await conn.copy_records_to_table(
+                    name, records=[(1, "y", 2)], columns=columns
+                )
+            continue
+        rows = [(i, "y" * 5) for i in range(count)]
+        done = await conn.copy_records_to_table(name, records=rows, columns=columns)
+        assert done == f"COPY {count}"
+        assert await read(conn.stream(f"SELECT a, b FROM {name} ORDER BY a")) == rows
+        async with conn.copy_in(name, columns=columns) as copy:
+            await copy.write_row((-1, "z"))
+        assert (copy.rows, copy.status) == (1, "COPY 1")
+    assert await conn.fetchval("SELECT 1") == 1
 
 
 async def test_altered_since_the_snapshot_of_the_block(connect, conn, table):

@@ -216,9 +216,10 @@ async def test_batches_and_pipelines(clients):
 
 
 async def test_copy(clients, observer):
-    """COPY and streams, in order and left early: each is one transaction."""
+    """COPY and streams, in order, left early, refused: each is one transaction."""
     observer.execute(
-        "DROP TABLE IF EXISTS pooled_copy; CREATE TABLE pooled_copy (a int)"
+        "DROP TABLE IF EXISTS pooled_copy;"
+        " CREATE TABLE pooled_copy (a int CHECK (a <> 7000))"
     )
     try:
         for n in range(4):
@@ -226,8 +227,12 @@ async def test_copy(clients, observer):
             await conn.copy_records_to_table("pooled_copy", records=[(n,)])
             with pytest.raises(ZeroDivisionError):
                 async with conn.copy_in("pooled_copy") as copy:
-                    await copy.write_rows((i,) for i in range(30_000))
+                    await copy.write_rows((i,) for i in range(6_999))
                     raise ZeroDivisionError
+            with pytest.raises(chopin.CheckViolationError):
+                async with conn.copy_in("pooled_copy") as copy:
+                    # more is on its way when the server refuses
+                    await copy.write_rows((i,) for i in range(500_000))
             async for _ in conn.stream("SELECT generate_series(1, $1::int)", 100_000):
                 break
             assert len([row async for row in conn.copy_out("pooled_copy")]) == n + 1

@@ -15,6 +15,7 @@ from chopin._streams import ItemIterator
 from chopin.exceptions import (
     DataError,
     DivisionByZeroError,
+    FeatureNotSupportedError,
     InterfaceError,
     InvalidCachedStatementError,
     ProtocolError,
@@ -25,6 +26,7 @@ from tests.support.fakes import CLOSED, OPEN, READY, open_session
 from tests.support.script import (
     CANCEL_ENDED,
     CANCELED,
+    COLUMNS,
     CUTS,
     DIVISION,
     EXECUTE,
@@ -32,6 +34,7 @@ from tests.support.script import (
     IN_BLOCK,
     INT4,
     LOST,
+    SQL,
     TEXT,
     Call,
     Ends,
@@ -61,10 +64,16 @@ OUT = 'COPY "t" TO STDOUT (FORMAT binary)'
 IN = 'COPY "t" FROM STDIN (FORMAT binary)'
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-BEGINS_OUT = b.copy_out_response(1, [1, 1])
-BEGINS_IN = b.copy_in_response(1, [1, 1])
+RUNS = b.parse_complete() + b.bind_complete()
+BEGINS_OUT = RUNS + b.copy_out_response(1, [1, 1])
+BEGINS_IN = RUNS + b.copy_in_response(1, [1, 1])
 COPIED = b.command_complete("COPY 2")
 BEGUN = b.command_complete("BEGIN")
+
+
+def sent(sql):
+    """The words of a statement without parameters, but for its Sync."""
+    return f"Parse {sql!r} ()", "Bind ()", "Execute 0"
 
 
 def field(data):
@@ -107,6 +116,18 @@ def text_in(session, ops):
     return start_copy_in(session, sql, columns(session), as_text)
 
 
+def asked(start, sql, name, *more):
+    """COPY with a question in front, for a statement of that name."""
+
+    def make(session, ops):
+        # what `prepared` has let the session know
+        description = session.descriptions[SQL]
+        question = Statement(session, "the question", name, description)
+        return start(session, sql, columns(session), *more, asked=question)
+
+    return make
+
+
 class Taken:
     """What waits in the flow of "copy"; chunks are joined."""
 
@@ -145,8 +166,8 @@ def finish(session, ops):
 
 def data(session, ops):
     """What was sent as CopyData, and CopyDone behind it."""
-    *messages, end = session.sent()
-    assert end.name == "CopyDone"
+    *messages, end, sync = session.sent()
+    assert (end.name, sync.name) == ("CopyDone", "Sync")
     return [message.fields["data"] for message in messages]
 
 
@@ -158,7 +179,7 @@ OUTGOING = [
     Script(
         "out",
         Start("copy", copy_out),
-        Sent(f"Query {OUT}"),
+        Sent(*sent(OUT), "Sync"),
         Has(blocked, (True, False)),
         Refused(stream, InterfaceError),
         Say(BEGINS_OUT, b.copy_data(HEADER + binary(int4(1), b"x"))),
@@ -193,7 +214,7 @@ OUTGOING = [
     Script(
         "out-bytes",
         Start("copy", copy_bytes),
-        Say(b.copy_out_response(0, [0, 0]), b.copy_data(b"1,x\n")),
+        Say(RUNS + b.copy_out_response(0, [0, 0]), b.copy_data(b"1,x\n")),
         Say(b.copy_data(b"2,\n"), b.copy_data(b""), b.copy_done(), COPIED, READY),
         Taken(b"1,x\n2,\n"),
         Ends("copy", "COPY 2"),
@@ -219,8 +240,8 @@ OUTGOING = [
         "out-begins-a-block",
         rider("BEGIN"),
         Start("copy", copy_out),
-        Sent(f"Query BEGIN; {OUT}"),
-        Say(BEGUN, BEGINS_OUT, b.copy_data(HEADER + TRAILER), b.copy_done()),
+        Sent(*sent("BEGIN"), *sent(OUT), "Sync"),
+        Say(RUNS + BEGUN + BEGINS_OUT, b.copy_data(HEADER + TRAILER), b.copy_done()),
         Say(COPIED, IN_BLOCK),
         Ends("copy", "COPY 2"),
         Has(lambda s, _: s.transaction_status, "T"),
@@ -278,7 +299,7 @@ OUTGOING = [
     Script(
         "out-other-columns-than-described",
         Start("copy", copy_out),
-        Say(b.copy_out_response(1, [1, 1, 1])),
+        Say(RUNS + b.copy_out_response(1, [1, 1, 1])),
         Fails("copy", InvalidCachedStatementError, "columns"),
         Say(b.copy_data(HEADER + binary(b"", b"", b"")), CANCELED, READY),
         CANCEL_ENDED,
@@ -300,7 +321,7 @@ INCOMING = [
         "in",
         Start("copy", copy_in),
         Start("opened", lambda _, ops: ops["copy"].opened()),
-        Sent(f"Query {IN}"),
+        Sent(*sent(IN)),
         Waits("opened"),
         Refused(stream, InterfaceError),
         Say(BEGINS_IN),
@@ -318,7 +339,7 @@ INCOMING = [
     Script(
         "in-bytes",
         Start("copy", bytes_in),
-        Say(b.copy_in_response(0, [0, 0])),
+        Say(RUNS + b.copy_in_response(0, [0, 0])),
         Call(lambda _, ops: [ops["copy"].put_bytes(data) for data in (b"1,", b"x\n")]),
         Call(finish),
         Call(lambda s, _: s.sent().pop(0)),
@@ -328,10 +349,10 @@ INCOMING = [
     Script(
         "in-text",
         Start("copy", text_in),
-        Say(b.copy_in_response(0, [0, 0])),
+        Say(RUNS + b.copy_in_response(0, [0, 0])),
         put((1, "x"), (2, None)),
         refused((1, "bad"), DataError, "column \"b\" of row 3: 'bad' .a bad value"),
-        Sent('Query COPY "t" FROM STDIN (FORMAT text)'),
+        Sent(*sent('COPY "t" FROM STDIN (FORMAT text)')),
         Call(finish),
         Has(data, [b"1\tx\n2\t\\N\n"]),
         Say(COPIED, READY),
@@ -353,7 +374,7 @@ INCOMING = [
         Ends("opened"),
         Fails("copy", DivisionByZeroError),
         Has(blocked, (False, False)),
-        Sent(f"Query {IN}"),
+        Sent(*sent(IN), "Sync"),
         Call(finish),
         Call(taken_back),
         Sent(),
@@ -364,11 +385,15 @@ INCOMING = [
         Start("copy", copy_in),
         Say(BEGINS_IN),
         put((1, "x")),
-        Say(DIVISION, READY),
+        Sent(*sent(IN)),
+        Say(DIVISION),
+        Waits("copy"),
+        Sent("Sync"),
+        Say(READY),
         Fails("copy", DivisionByZeroError),
         Has(lambda _, ops: ops["copy"].put_row((2, "y")), True),
         Call(finish),
-        Sent(f"Query {IN}"),
+        Sent(),
         Has(blocked, (False, False)),
         Start("next", simple("SELECT 1")),
         Say(b.command_complete("SELECT 1"), READY),
@@ -392,7 +417,7 @@ INCOMING = [
         Say(BEGINS_IN),
         put((1, "x")),
         Call(taken_back),
-        Sent(f"Query {IN}", "CopyFail the caller has given up"),
+        Sent(*sent(IN), "CopyFail the caller has given up", "Sync"),
         Has(cancels, 0),
         Has(blocked, (False, False)),
         Say(CANCELED, READY),
@@ -404,7 +429,7 @@ INCOMING = [
         Start("copy", copy_in),
         Say(BEGINS_IN),
         cancel("copy"),
-        Sent(f"Query {IN}", "CopyFail the caller has given up"),
+        Sent(*sent(IN), "CopyFail the caller has given up", "Sync"),
         Has(cancels, 1),
         Has(blocked, (True, True)),
         Say(CANCELED, READY),
@@ -437,8 +462,8 @@ INCOMING = [
         "in-begins-a-block",
         rider("BEGIN"),
         Start("copy", copy_in),
-        Sent(f"Query BEGIN; {IN}"),
-        Say(BEGUN, BEGINS_IN),
+        Sent(*sent("BEGIN"), *sent(IN)),
+        Say(RUNS + BEGUN + BEGINS_IN),
         Call(finish),
         Say(COPIED, IN_BLOCK),
         Ends("copy", "COPY 2"),
@@ -471,7 +496,7 @@ INCOMING = [
         refused({"a": 1}, DataError, "row 2 .* got dict"),
         refused(7, DataError, "row 2 .* got int"),
         put((2, "y")),
-        Sent(f"Query {IN}"),
+        Sent(*sent(IN)),
         Call(finish),
         Has(data, [HEADER + binary(int4(1), b"x") + binary(int4(2), b"y") + TRAILER]),
         Say(COPIED, READY),
@@ -480,9 +505,9 @@ INCOMING = [
     Script(
         "in-other-columns-than-described",
         Start("copy", copy_in),
-        Say(b.copy_in_response(1, [1])),
+        Say(RUNS + b.copy_in_response(1, [1])),
         Fails("copy", InvalidCachedStatementError, "columns"),
-        Sent(f"Query {IN}", "CopyFail the caller has given up"),
+        Sent(*sent(IN), "CopyFail the caller has given up", "Sync"),
         Say(CANCELED, READY),
         CANCEL_ENDED,
         Has(state, OPEN),
@@ -497,6 +522,148 @@ INCOMING = [
         Call(finish),
         Call(taken_back),
         Has(state, CLOSED),
+    ),
+]
+
+# What the server says of the question that goes in front.
+DESCRIBED = b.parameter_description([]) + COLUMNS
+OTHERS = b.parameter_description([]) + b.row_description([("a", 0, 0, 23, 4, -1, 0)])
+KEPT = [(1, "x"), (2, "y")]
+ROWS = binary(int4(1), b"x") + binary(int4(2), b"y")
+
+
+def kept(session, ops):
+    return ops["copy"].kept
+
+
+def put_kept(session, ops):
+    assert [ops["copy"].put_row(row) for row in KEPT] == [False, False]
+
+
+ASKED = [
+    Script(
+        "asked-out",
+        Start("copy", asked(start_copy_out, OUT, b"s2", None)),
+        Sent("Describe S s2", *sent(OUT), "Sync"),
+        Say(DESCRIBED, BEGINS_OUT, b.copy_data(HEADER + TRAILER), b.copy_done()),
+        Say(COPIED, READY),
+        Ends("copy", "COPY 2"),
+        given=prepared,
+    ),
+    Script(
+        "asked-out-others",
+        Start("copy", asked(start_copy_out, OUT, b"", None)),
+        Sent("Parse 'the question' ()", "Describe S", *sent(OUT), "Sync"),
+        Say(b.parse_complete(), OTHERS),
+        Fails("copy", InvalidCachedStatementError, "columns"),
+        Has(cancels, 1),
+        Say(BEGINS_OUT, b.copy_data(HEADER + binary(b"?", b"")), CANCELED, READY),
+        CANCEL_ENDED,
+        Taken(),
+        Has(state, OPEN),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-one-flight",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        Has(lambda _, ops: ops["copy"].is_sure, True),
+        Call(put_kept),
+        Has(kept, KEPT),
+        Call(finish),
+        Call(lambda s, _: s.loop.run()),
+        Sent(
+            "Describe S s2",
+            *sent(IN),
+            f"CopyData {HEADER + ROWS + TRAILER}",
+            "CopyDone",
+            "Sync",
+        ),
+        Say(DESCRIBED, BEGINS_IN, COPIED, READY),
+        Ends("copy", "COPY 2"),
+        Has(kept, None),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-waits-with-the-second-part",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        Has(lambda _, ops: ops["copy"].put_row((1, "x" * 70_000)), True),
+        Call(lambda s, _: s.loop.run()),
+        Sent("Describe S s2", *sent(IN)),
+        Say(DESCRIBED, BEGINS_IN),
+        Has(kept, None),
+        Has(lambda _, ops: ops["copy"].put_row((2, None)), True),
+        Has(lambda s, _: [message.name for message in s.sent()], ["CopyData"]),
+        Call(finish),
+        Say(COPIED, READY),
+        Ends("copy", "COPY 2"),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-refused-by-the-server",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        Call(put_kept),
+        Say(b.error_response("cached plan must not change", code="0A000")),
+        Waits("copy"),
+        Has(lambda _, ops: ops["copy"].ended, True),
+        Has(lambda _, ops: ops["copy"].put_row([3, "z"]), True),
+        Has(kept, [*KEPT, (3, "z")]),
+        Sent("Describe S s2", *sent(IN), "Sync"),
+        Say(READY),
+        Fails("copy", FeatureNotSupportedError),
+        Has(kept, [*KEPT, (3, "z")]),
+        Has(blocked, (False, False)),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-others",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        Call(put_kept),
+        Say(OTHERS),
+        Fails("copy", InvalidCachedStatementError, "columns"),
+        Has(kept, KEPT),
+        Sent("Describe S s2", *sent(IN), "CopyFail the caller has given up", "Sync"),
+        Say(BEGINS_IN, CANCELED, READY),
+        CANCEL_ENDED,
+        Has(blocked, (False, False)),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-others-unnamed",
+        Start("copy", asked(start_copy_in, IN, b"")),
+        Has(lambda _, ops: ops["copy"].is_sure, False),
+        Start("opened", lambda _, ops: ops["copy"].opened()),
+        Say(b.parse_complete(), OTHERS),
+        Ends("opened"),
+        Fails("copy", InvalidCachedStatementError, "columns"),
+        Sent(
+            "Parse 'the question' ()",
+            "Describe S",
+            *sent(IN),
+            "CopyFail the caller has given up",
+            "Sync",
+        ),
+        Say(BEGINS_IN, CANCELED, READY),
+        CANCEL_ENDED,
+        given=prepared,
+    ),
+    Script(
+        "asked-in-a-doubtful-row",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        put((1, "x")),
+        Has(lambda _, ops: ops["copy"].put_row(("y", "x")), True),
+        Has(lambda _, ops: ops["copy"].is_doubtful, True),
+        Has(kept, [(1, "x"), ("y", "x")]),
+        refused((3, "z"), InterfaceError, "await"),
+        Say(DESCRIBED, BEGINS_IN),
+        Refused(lambda _, ops: ops["copy"].settle_doubt(), DataError),
+        Has(lambda _, ops: ops["copy"].is_doubtful, False),
+        put((4, "z")),
+        Call(lambda s, _: s.sent()),
+        Call(finish),
+        Has(data, [HEADER + binary(int4(1), b"x") + binary(int4(4), b"z") + TRAILER]),
+        Say(COPIED, READY),
+        Ends("copy", "COPY 2"),
+        given=prepared,
     ),
 ]
 
@@ -551,7 +718,7 @@ STREAMED = [
     ),
 ]
 
-SCRIPTS = by_name(OUTGOING, INCOMING, STREAMED)
+SCRIPTS = by_name(OUTGOING, INCOMING, ASKED, STREAMED)
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -634,7 +801,7 @@ def test_parts_are_sent_as_they_fill():
         (message,) = session.sent()
         sizes.append(len(message.fields["data"]))
     op.finish()
-    rest, end = session.sent()
+    rest, end, _ = session.sent()
     assert end.name == "CopyDone"
     assert len(sizes) == 3
     assert all(60 * 1024 <= size <= 64 * 1024 for size in sizes)
@@ -686,7 +853,7 @@ def test_drop_all_calls_copy_in_off():
     session.feed(BEGINS_IN)
     session.sent()
     session.drop_all("the connection was released")
-    assert [message.name for message in session.sent()] == ["CopyFail"]
+    assert [message.name for message in session.sent()] == ["CopyFail", "Sync"]
     assert type(op.exception()) is InterfaceError
     session.feed(CANCELED + READY)
     session.cancel_ended()
