@@ -46,7 +46,7 @@ db: build
 lint: build
 	$(BIN)/ruff check $(PY_TREES)
 	$(BIN)/ruff format --check $(PY_TREES)
-	$(BIN)/mypy chopin $(wildcard examples)
+	$(BIN)/mypy chopin bench $(wildcard examples)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint chopin/*.pyx chopin/*.pxd
 
 # Tables on the terminal, and the page with its plots: build/bench-VERSION/
