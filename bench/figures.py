@@ -15,7 +15,7 @@ from bench.poolwork import TASK_COUNTS
 from bench.shapes import ROW_NUMBERS
 from bench.standing import rivals_in
 from bench.stats import P99, THROUGHPUT, figure, rates, ratio
-from bench.svg import STYLES
+from bench.svg import in_order
 from bench.workloads import QUERY_COUNTS
 
 # Outcomes by loop and by the name of their workload.
@@ -125,7 +125,7 @@ FIGURES = {
         Axes("connections", "queries/s", is_x_log=True),
     ),
     "insert": CurveFigure(
-        "Rows into an empty table, in one call each",
+        "Rows into an empty table, in three ways",
         {
             "a statement for each": "insert_unbatched_{}",
             "executemany": "insert_batched_{}",
@@ -142,7 +142,7 @@ FIGURES = {
         microseconds,
     ),
     "fetch": CurveFigure(
-        "fetch of one row to a million: int4, float8",
+        "fetch of few and of many rows: int4, float8",
         {"": "fetch_{}"},
         ROW_NUMBERS,
         Axes("rows", "rows/s", is_x_log=True, is_y_log=True),
@@ -194,13 +194,11 @@ def curves_of(
             y = figure_.value(outcome, player)
             if y is not None:
                 points.setdefault(player, []).append((float(x), y))
-    order = list(STYLES)
-    known = sorted(points, key=lambda name: order.index(name) if name in order else 99)
-    return [Curve(player, points[player]) for player in known]
+    return [Curve(player, points[player]) for player in in_order(points)]
 
 
 def draw_ratios(
-    outcomes: Sequence[Outcome], title: str, note: str, measure: str, is_pool: bool
+    outcomes: Sequence[Outcome], title: str, note: str, measure: str
 ) -> str | None:
     """How many times as fast as each rival Chopin is, or as sparing, in every row."""
     rows: list[Row] = []
@@ -209,9 +207,9 @@ def draw_ratios(
         ratios = {
             name: value if measure == THROUGHPUT else 1 / value
             for name in rivals_in(outcome)
-            if (value := ratio(outcome, measure, SUBJECT, name))
+            if (value := ratio(outcome, measure, SUBJECT, name) or 0.0) > 0.0
         }
-        if not ratios or outcome.group.startswith("pool") != is_pool:
+        if not ratios:
             continue
         if outcome.group != group:
             group = outcome.group
