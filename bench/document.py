@@ -254,7 +254,7 @@ class Document:
         lines = dict.fromkeys(
             problem
             for run in self.runs
-            for outcomes in run.loops.values()
+            for outcomes in run.raw["loops"].values()
             for outcome in outcomes
             for problem in outcome.problems
         )
