@@ -19,6 +19,7 @@ from bench.measure import Outcome
 from bench.pools import POOLS
 from bench.poolwork import MEMORY
 from bench.prices import dearer, draw_prices, prices_table
+from bench.readme import with_tables
 from bench.report import (
     Table,
     digits,
@@ -86,6 +87,13 @@ class Run:
         return {
             loop: {outcome.workload: outcome for outcome in outcomes}
             for loop, outcomes in self.loops.items()
+        }
+
+    def everything(self) -> dict[str, dict[str, Outcome]]:
+        """The same with those whose rates say nothing."""
+        return {
+            loop: {outcome.workload: outcome for outcome in outcomes}
+            for loop, outcomes in self.raw["loops"].items()
         }
 
 
@@ -340,6 +348,12 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("results", nargs="+", type=Path, metavar="RESULT.json")
     result.add_argument(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        help="make the tables between its markers, too",
+    )
+    result.add_argument(
         "--out", type=Path, default=Path("docs/benchmarks.md"), metavar="FILE"
     )
     return result
@@ -353,6 +367,11 @@ def main() -> int:
         remarks = read_remarks(REMARKS.read_text(encoding="utf-8"))
         document = Document(runs, remarks)
         text = document.render(TEMPLATE.read_text(encoding="utf-8"))
+        if options.readme is not None:
+            readme = with_tables(
+                options.readme.read_text("utf-8"), runs[0].everything()
+            )
+            options.readme.write_text(readme, encoding="utf-8")
     except (BenchError, OSError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
