@@ -3,13 +3,16 @@
 Owns: where things are put. Colours, marks and scales are in ``svg``.
 """
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from bench.report import short
 from bench.svg import (
     Scale,
     bounds,
+    class_of,
     in_order,
     line,
     linear_ticks,
@@ -27,11 +30,29 @@ FAINT = ' class="faint"'
 
 
 @dataclass(frozen=True)
+class Point:
+    """A median, and the quartiles around it."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, x: float, values: Sequence[float]) -> Self:
+        """Of one value or more."""
+        if len(values) < 2:
+            return cls(x, values[0], values[0], values[0])
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(x, middle, low, high)
+
+
+@dataclass(frozen=True)
 class Curve:
     """A player's points."""
 
     player: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[Point]
 
 
 @dataclass(frozen=True)
@@ -97,11 +118,13 @@ class Frame:
         )
 
     def draw_curve(self, curve: Curve) -> None:
-        """Line and marks."""
-        places = [(self.x(x), self.y(y)) for x, y in curve.points]
+        """Line, marks, and upright lines from quartile to quartile."""
+        places = [(self.x(point.x), self.y(point.y)) for point in curve.points]
         self.parts.append(polyline(places, curve.player))
-        for (x, y), (value, figure) in zip(places, curve.points, strict=True):
-            hint = f"{curve.player}, {short(value)}: {short(figure)}"
+        for (x, y), point in zip(places, curve.points, strict=True):
+            low, high = self.y(point.low), self.y(point.high)
+            self.parts.append(line(x, low, x, high, class_of(curve.player)))
+            hint = f"{curve.player}, {short(point.x)}: {short(point.y)}"
             self.parts.append(mark(x, y, curve.player, hint=hint))
 
 
@@ -109,9 +132,10 @@ def curves_chart(title: str, axes: Axes, panels: Sequence[Panel]) -> str:
     """Panels side by side on the same axes, with one legend."""
     curves = [curve for panel in panels for curve in panel.curves]
     players = list(dict.fromkeys(curve.player for curve in curves))
-    xs = sorted({x for curve in curves for x, _ in curve.points})
-    ys = [y for curve in curves for _, y in curve.points]
-    low, high = bounds(ys, is_log=axes.is_y_log)
+    points = [point for curve in curves for point in curve.points]
+    xs = sorted({point.x for point in points})
+    ends = [end for point in points for end in (point.low, point.high)]
+    low, high = bounds(ends, is_log=axes.is_y_log)
     top, bottom, height = 112, 318, 368
     body = [text(EDGE, 30, title, more=TITLE), *legend(players, EDGE, 54)]
     room = (WIDTH - 2 * EDGE) / len(panels)

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from bench import document
-from bench.charts import Axes, Curve, Panel, Row, curves_chart, ratios_chart
+from bench.charts import Axes, Curve, Panel, Point, Row, curves_chart, ratios_chart
 from bench.document import DIRECTIVES, TEMPLATE, Document, Run, read_remarks
 from bench.figures import FIGURES, draw
 from bench.measure import Outcome, Sample
@@ -120,16 +120,26 @@ def elements(svg, tag):
 
 def test_every_point_has_a_mark_that_says_what_it_is():
     """Whoever points at it reads the number."""
-    curve = Curve("chopin", [(1.0, 1000.0), (20.0, 2000.0)])
+    curve = Curve("chopin", [Point.of(1.0, [1000.0]), Point.of(20.0, [2000.0])])
     svg = curves_chart("T", Axes("x", "y"), [Panel("one", [curve])])
     hints = [element.text for element in elements(svg, "title")]
     assert hints == ["chopin, 1: 1k", "chopin, 20: 2k"]
 
 
+def test_every_point_has_its_quartiles():
+    """An upright line in the player's colour, as long as the middle half is wide."""
+    assert Point.of(1.0, [5.0, 1.0, 2.0, 3.0, 4.0]) == Point(1.0, 3.0, 2.0, 4.0)
+    curve = Curve("chopin", [Point(1.0, 3.0, 2.0, 4.0)])
+    svg = curves_chart("T", Axes("x", "y"), [Panel("one", [curve])])
+    (bar,) = (one for one in elements(svg, "line") if one.get("class") == "p-chopin")
+    # the axis is from 0 to 4, over 206 pixels
+    assert float(bar.get("y1")) - float(bar.get("y2")) == pytest.approx(103)
+
+
 def test_a_picture_is_in_bounds_and_has_both_grounds():
     """Nothing is drawn beside the card, which has a colour of its own."""
     curves = [
-        Curve(player, [(float(x), 10.0 * x) for x in (1, 10, 1000)])
+        Curve(player, [Point.of(float(x), [10.0 * x]) for x in (1, 10, 1000)])
         for player in STYLES
     ]
     axes = Axes("x", "y", is_x_log=True, is_y_log=True)
