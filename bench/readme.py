@@ -10,7 +10,7 @@ Rules:
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.candidates import BASELINE, SUBJECT
 from bench.measure import LIMIT, Outcome
@@ -22,6 +22,8 @@ from bench.words import BenchError
 
 BLOCK = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 PEER = "psycopg"
+# In the name of a row: whose figures they are, where not Chopin's as it comes.
+OF = " of "
 
 # Outcomes by loop and by the name of their workload.
 Results = Mapping[str, Mapping[str, Outcome]]
@@ -59,7 +61,10 @@ class BestColumn(Column):
 
 @dataclass(frozen=True)
 class Tableau:
-    """One table: its columns, and workloads under the names that users know."""
+    """One table: its columns, and workloads under the names that users know.
+
+    A row is a workload, or ``WORKLOAD of PLAYER``.
+    """
 
     columns: Sequence[Column]
     rows: Mapping[str, str]
@@ -68,15 +73,18 @@ class Tableau:
     def made_of(self, results: Results) -> Table:
         """A row for each workload."""
         body = [
-            [label, *(cell_of(column, workload, results) for column in self.columns)]
-            for workload, label in self.rows.items()
+            [label, *(cell_of(column, row, results) for column in self.columns)]
+            for row, label in self.rows.items()
         ]
         corner = ", ".join(filter(None, (self.what, f"on {' / '.join(results)}")))
         return Table([corner, *(column.title for column in self.columns)], body)
 
 
-def cell_of(column: Column, workload: str, results: Results) -> str:
+def cell_of(column: Column, row: str, results: Results) -> str:
     """The figures of all loops; one dash where there is none."""
+    workload, _, player = row.partition(OF)
+    if player:
+        column = replace(column, player=player)
     cells = [
         column.of(outcomes[workload]) if workload in outcomes else MISSING
         for outcomes in results.values()
@@ -148,6 +156,7 @@ TABLES = {
                 f"pool_reads_{tasks}": f"{tasks}, reads"
                 for tasks in (1, 10, 64, 256, 1000)
             },
+            f"pool_reads_64{OF}chopin_depth_1": "64, reads, `pipeline_depth=1`",
             "pool_writes_64": "64, writes",
             "pool_mixed_64": "64, reads and writes",
             "pool_slow_64": "64, reads, 1 % of them slow (200 ms)",
