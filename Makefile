@@ -30,7 +30,7 @@ RESULT := build/bench-$(VERSION)
 SOURCES := setup.py $(wildcard chopin/*.pyx chopin/*.pxd chopin/*.h chopin/_record.c)
 PY_TREES := $(wildcard chopin tests bench examples setup.py)
 
-.PHONY: build test unit db lint bench micro gate annotate demo clean
+.PHONY: build test unit db lint bench page service micro gate annotate demo clean
 
 build: $(BUILT)
 
@@ -46,7 +46,7 @@ db: build
 lint: build
 	$(BIN)/ruff check $(PY_TREES)
 	$(BIN)/ruff format --check $(PY_TREES)
-	$(BIN)/mypy chopin $(wildcard examples)
+	$(BIN)/mypy chopin bench $(wildcard examples)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint chopin/*.pyx chopin/*.pxd
 
 # Tables on the terminal, and the page with its plots: build/bench-VERSION/
@@ -54,6 +54,16 @@ bench: build $(PEERS)
 	$(BIN)/python -m bench $(or $(BENCH_ARGS),all --rounds 7 \
 		$(if $(FULL),--seconds 950,--quick --seconds 150)) --json $(RESULT).json
 	$(BIN)/python -m bench.document $(RESULT).json --out $(RESULT)/benchmarks.md
+
+# The committed page and the tables of the README, of the committed results; for new
+# ones, make bench FULL=1 and copy build/bench-VERSION.json to docs/ first.
+page: build
+	$(BIN)/python -m bench.document $(sort $(wildcard docs/bench-*.json)) \
+		--readme README.md
+
+# A web service on each driver, in a quarter of an hour; needs no results.
+service: build $(PEERS)
+	$(BIN)/python -m bench.service --json build/service.json --out docs/service.md
 
 micro: build
 	$(BIN)/python -m pytest bench/micro -q --benchmark-max-time=0.3 \

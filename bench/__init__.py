@@ -1,7 +1,9 @@
 """Benchmarks of Chopin beside other drivers: ``python -m bench`` prints the table.
 
-``make bench`` runs everything, and ``document`` makes a page with plots of the results:
-``standing`` says who is ahead, ``figures`` what is drawn, ``charts`` and ``svg`` how.
+``make bench`` runs everything, and ``document`` makes a page with plots of the results
+(``make page`` makes the committed one, and the tables of the README by ``readme``):
+``standing`` says who is ahead, ``summary`` what the answer is, ``grouptables`` and
+``prices`` are its tables, ``figures`` what is drawn, ``charts`` and ``svg`` how.
 ``shapes``, ``ladders`` and ``poolcurves`` are workloads with a size that grows,
 ``copying`` is COPY; ``proxy`` counts round trips, ``yardstick`` runs pgbench.
 

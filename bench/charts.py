@@ -3,13 +3,17 @@
 Owns: where things are put. Colours, marks and scales are in ``svg``.
 """
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
-from bench.report import number
+from bench.report import short
 from bench.svg import (
     Scale,
     bounds,
+    class_of,
+    in_order,
     line,
     linear_ticks,
     log_ticks,
@@ -26,11 +30,29 @@ FAINT = ' class="faint"'
 
 
 @dataclass(frozen=True)
+class Point:
+    """A median, and the quartiles around it."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, x: float, values: Sequence[float]) -> Self:
+        """Of one value or more."""
+        if len(values) < 2:
+            return cls(x, values[0], values[0], values[0])
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(x, middle, low, high)
+
+
+@dataclass(frozen=True)
 class Curve:
     """A player's points."""
 
     player: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[Point]
 
 
 @dataclass(frozen=True)
@@ -49,6 +71,16 @@ class Axes:
     y_label: str
     is_x_log: bool = False
     is_y_log: bool = False
+
+    @property
+    def x_title(self) -> str:
+        """The label, and whether a step to the right multiplies."""
+        return f"{self.x_label} (log scale)" if self.is_x_log else self.x_label
+
+    @property
+    def y_title(self) -> str:
+        """The same of a step up."""
+        return f"{self.y_label} (log scale)" if self.is_y_log else self.y_label
 
 
 @dataclass
@@ -82,34 +114,28 @@ class Frame:
         middle = (left + right) / 2
         place = self.y.start + 35
         self.parts.append(
-            text(middle, place, self.axes.x_label, anchor="middle", more=FAINT)
+            text(middle, place, self.axes.x_title, anchor="middle", more=FAINT)
         )
 
     def draw_curve(self, curve: Curve) -> None:
-        """Line and marks."""
-        places = [(self.x(x), self.y(y)) for x, y in curve.points]
+        """Line, marks, and upright lines from quartile to quartile."""
+        places = [(self.x(point.x), self.y(point.y)) for point in curve.points]
         self.parts.append(polyline(places, curve.player))
-        for (x, y), (value, figure) in zip(places, curve.points, strict=True):
-            hint = f"{curve.player}, {short(value)}: {short(figure)}"
+        for (x, y), point in zip(places, curve.points, strict=True):
+            low, high = self.y(point.low), self.y(point.high)
+            self.parts.append(line(x, low, x, high, class_of(curve.player)))
+            hint = f"{curve.player}, {short(point.x)}: {short(point.y)}"
             self.parts.append(mark(x, y, curve.player, hint=hint))
-
-
-def short(value: float) -> str:
-    """A number as short as it can be: 5k, 1.5M, 20."""
-    label = number(value)
-    digits, suffix = label.rstrip("kM"), label[len(label.rstrip("kM")) :]
-    if "." in digits:
-        digits = digits.rstrip("0").rstrip(".")
-    return digits + suffix
 
 
 def curves_chart(title: str, axes: Axes, panels: Sequence[Panel]) -> str:
     """Panels side by side on the same axes, with one legend."""
     curves = [curve for panel in panels for curve in panel.curves]
     players = list(dict.fromkeys(curve.player for curve in curves))
-    xs = sorted({x for curve in curves for x, _ in curve.points})
-    ys = [y for curve in curves for _, y in curve.points]
-    low, high = bounds(ys, is_log=axes.is_y_log)
+    points = [point for curve in curves for point in curve.points]
+    xs = sorted({point.x for point in points})
+    ends = [end for point in points for end in (point.low, point.high)]
+    low, high = bounds(ends, is_log=axes.is_y_log)
     top, bottom, height = 112, 318, 368
     body = [text(EDGE, 30, title, more=TITLE), *legend(players, EDGE, 54)]
     room = (WIDTH - 2 * EDGE) / len(panels)
@@ -127,7 +153,8 @@ def curves_chart(title: str, axes: Axes, panels: Sequence[Panel]) -> str:
         # The first is drawn last, above the others.
         for curve in reversed(panel.curves):
             frame.draw_curve(curve)
-        body += [text(left - 40, 88, f"{panel.heading}, {axes.y_label}"), *frame.parts]
+        heading = ", ".join(filter(None, (panel.heading, axes.y_title)))
+        body += [text(left - 40, 88, heading), *frame.parts]
     return picture(WIDTH, height, title, players, body)
 
 
@@ -138,7 +165,7 @@ def legend(players: Sequence[str], x: float, y: float) -> list[str]:
         parts.append(polyline([(x, y - 4), (x + 22, y - 4)], player))
         parts.append(mark(x + 11, y - 4, player))
         parts.append(text(x + 28, y, player))
-        x += 36 + 6.7 * len(player)
+        x += 42 + 6.7 * len(player)
     return parts
 
 
@@ -152,16 +179,20 @@ class Row:
 
 def ratios_chart(title: str, note: str, rows: Sequence[Row]) -> str:
     """A dot for each rival in each row: how many times its rate ours is."""
-    rivals = list(dict.fromkeys(name for row in rows for name in row.ratios))
+    rivals = in_order(name for row in rows for name in row.ratios)
     values = [ratio for row in rows for ratio in row.ratios.values()]
     low, high = bounds([*values, 0.5, 2.0], is_log=True)
-    step, top = 17, 108
+    step, top = 17, 128
     bottom = top + step * len(rows)
-    x = Scale(low, high, EDGE + 172, WIDTH - EDGE - 16, is_log=True)
+    x = Scale(low, high, EDGE + 184, WIDTH - EDGE - 16, is_log=True)
     body = [
         text(EDGE, 30, title, more=TITLE),
         text(EDGE, 50, note, more=FAINT),
         *legend(rivals, EDGE, 74),
+    ]
+    body += [
+        text(x(1.0) - 8, 96, "← the other is ahead", anchor="end", more=FAINT),
+        text(x(1.0) + 8, 96, "Chopin is ahead →", more=FAINT),
     ]
     for tick in log_ticks(low, high):
         name = "one" if tick == 1 else "grid"
@@ -175,7 +206,7 @@ def ratios_chart(title: str, note: str, rows: Sequence[Row]) -> str:
             bold = ' style="font-weight:600"'
             body.append(text(EDGE, y + 4, row.label, more=bold))
             continue
-        body.append(text(EDGE + 160, y + 4, row.label, anchor="end"))
+        body.append(text(EDGE + 172, y + 4, row.label, anchor="end"))
         body.append(line(x.start, y, x.end, y, "grid"))
         for rival, ratio in row.ratios.items():
             hint = f"{row.label}: {short(ratio)} times {rival}"

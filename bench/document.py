@@ -2,48 +2,47 @@
 
 The first result is what is shown; the others, of other versions of Python say, are
 compared with it in one table. Prose is in ``document.md`` beside this file, where a
-line that begins with ``@`` stands for what is made of the results.
+line that begins with ``@`` stands for what is made of the results. With ``--readme
+README.md`` the tables of that file are made of the first result as well.
 """
 
 import argparse
-import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.candidates import BASELINE, SUBJECT
 from bench.figures import FIGURES, draw, draw_ratios
-from bench.measure import YARDSTICKS, Outcome
+from bench.grouptables import table_of
+from bench.measure import Outcome
 from bench.pools import POOLS
+from bench.poolwork import MEMORY
+from bench.prices import dearer, draw_prices, prices_table
+from bench.readme import with_tables
 from bench.report import (
-    MISSING,
     Table,
-    cpu_cell,
     digits,
     head,
-    latency_cell,
-    number,
+    memory_row,
     present_in,
     times,
-    trips_cell,
 )
 from bench.results import read_results
-from bench.standing import (
-    LEVEL,
-    mean_against_best,
-    mean_ratio,
-    standing,
-    standings,
-)
-from bench.stats import CPU, P50, P99, P999, THROUGHPUT, rates, spread
+from bench.standing import LEVEL, Standing, standings
+from bench.stats import CPU, THROUGHPUT
+from bench.summary import answer_table, draw_answer, means_table, verdict
 from bench.typework import DECODE, ENCODE
 from bench.words import BenchError
 
 TEMPLATE = Path(__file__).with_name("document.md")
 REMARKS = Path(__file__).with_name("remarks.md")
 PLOTS = "benchmarks"
+UNMEASURED = "Not measured in this run."
+# Groups whose rates say nothing: they are about something else.
+PRICES = (DECODE, ENCODE)
+UNRATED = (*PRICES, MEMORY.group)
+BUSY = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,25 @@ class Run:
 
     @property
     def loops(self) -> dict[str, list[Outcome]]:
-        """Outcomes by loop, but for those of single values, whose rates say nothing."""
+        """Outcomes by loop, but for those whose rates say nothing."""
         return {
-            loop: [one for one in outcomes if one.group not in (DECODE, ENCODE)]
+            loop: [one for one in outcomes if one.group not in UNRATED]
             for loop, outcomes in self.raw["loops"].items()
         }
+
+    @property
+    def unrated(self) -> list[Outcome]:
+        """Prices of values and memory, of the first loop that has them."""
+        found = [
+            [one for one in outcomes if one.group in UNRATED]
+            for outcomes in self.raw["loops"].values()
+        ]
+        return next(filter(None, found), [])
+
+    @property
+    def prices(self) -> list[Outcome]:
+        """What single values cost."""
+        return [one for one in self.unrated if one.group in PRICES]
 
     @property
     def python(self) -> str:
@@ -74,6 +87,13 @@ class Run:
         return {
             loop: {outcome.workload: outcome for outcome in outcomes}
             for loop, outcomes in self.loops.items()
+        }
+
+    def everything(self) -> dict[str, dict[str, Outcome]]:
+        """The same with those whose rates say nothing."""
+        return {
+            loop: {outcome.workload: outcome for outcome in outcomes}
+            for loop, outcomes in self.raw["loops"].items()
         }
 
 
@@ -110,6 +130,77 @@ class Document:
             for run in self.runs
         )
 
+    def machine(self, _: str) -> str:
+        """Where and when, in a paragraph; and whether the machine had other work."""
+        raw = self.runs[0].raw
+        facts = raw["machine"]
+        load, cores = facts["load"][0], facts["cores"]
+        busy = (
+            f" **It was busy when this began: load {load:.1f} on {cores} cores.**"
+            if load > BUSY * cores
+            else ""
+        )
+        if "--quick" in raw["arguments"]:
+            busy += " **A short run: spreads are wide.**"
+        return (
+            f"Measured on {raw['date']}: Python {facts['python']}, PostgreSQL"
+            f" {raw['settings']['server_version']} on the same machine, {cores} cores"
+            f" of {facts['processor']}, {facts['system'].partition('-')[0]}."
+            f" [Versions and settings](#machine-versions-settings).{busy}"
+        )
+
+    def verdict(self, _: str) -> str:
+        """How many rows are ahead, level, behind; for each loop of each run."""
+        return "\n".join(
+            f"- Python {run.python}, {loop}: {verdict(outcomes)}."
+            for run in self.runs
+            for loop, outcomes in run.loops.items()
+        )
+
+    def answer(self, kind: str) -> str:
+        """The means of all groups: a picture of the first loop, a table for each."""
+        tables = []
+        for loop in self.runs[0].loops:
+            outcomes = self._of_kind(loop, kind)
+            if outcomes:
+                tables.append((loop, answer_table(outcomes).as_markdown()))
+        if not tables:
+            return UNMEASURED
+        loop = tables[0][0]
+        title = f"How many times the others' rate Chopin's is: {kind}"
+        note = f"{loop}; geometric means of the rows of each group"
+        plot = draw_answer(self._of_kind(loop, kind), title, note)
+        picture = self._plot(f"answer-{kind.replace(' ', '-')}", title, plot)
+        return f"{picture}\n\n{by_loop(tables)}"
+
+    def types(self, _: str) -> str:
+        """What single values cost: a picture, and a table to open."""
+        if not self.runs[0].prices:
+            return UNMEASURED
+        title = "Reading and sending a value: the others' client CPU over Chopin's"
+        plot = draw_prices(
+            self.runs[0].prices, title, "each mark: one type, one other driver"
+        )
+        return (
+            f"{self._plot('prices', title, plot)}\n\nDearer than with the best of the"
+            f" others: {dearer(self.runs[0].prices)}.\n\n"
+            + folded(
+                "All types, ns for a value",
+                prices_table(self.runs[0].prices).as_markdown(),
+            )
+        )
+
+    def memory(self, _: str) -> str:
+        """What idle connections keep."""
+        rows = [
+            memory_row(one, name)
+            for one in self.runs[0].unrated
+            if one.group == MEMORY.group
+            for name in present_in([one], [*POOLS])
+        ]
+        header = ["pool", "KiB per idle connection", "connections/s opened"]
+        return Table(header, rows).as_markdown() if rows else UNMEASURED
+
     def ratios(self, kind: str) -> str:
         """The overview of all rows, of the first loop."""
         note = "how many times that driver's rate Chopin's is"
@@ -129,61 +220,49 @@ class Document:
 
     def table(self, group: str) -> str:
         """A group of workloads, a table for each loop."""
-        parts = []
-        for number_, loop in enumerate(self.runs[0].loops):
-            outcomes = self.runs[0].of_group(loop, group)
-            if not outcomes:
-                continue
-            make = pool_table if group.startswith("pool") else group_table
-            table = make(outcomes).as_markdown()
-            if number_:
-                table = folded(loop, table)
-            parts.append(table if number_ else f"On {loop}:\n\n{table}")
-        return "\n\n".join(parts) or "Not measured in this run."
+        return by_loop(
+            [
+                (loop, table_of(group, outcomes).as_markdown())
+                for loop in self.runs[0].loops
+                if (outcomes := self.runs[0].of_group(loop, group))
+            ]
+        )
 
     def means(self, _: str) -> str:
         """A row for each group, a column for each run and loop."""
-        columns = [(run, loop) for run in self.runs for loop in run.loops]
-        header = ["", *(f"{run.python}, {loop}" for run, loop in columns)]
-        groups = list(
-            dict.fromkeys(one.group for run, loop in columns for one in run.loops[loop])
-        )
-        rows = [
-            [group, *(means_cell(run.of_group(loop, group)) for run, loop in columns)]
-            for group in groups
-        ]
-        return Table(
-            header, [row for row in rows if set(row[1:]) != {MISSING}]
-        ).as_markdown()
+        return means_table(self.runs).as_markdown()
 
     def below(self, _: str) -> str:
         """The rows in which Chopin is not level with its best rival."""
-        rows: list[list[str]] = []
-        for run in self.runs:
-            for loop, outcomes in run.loops.items():
-                rows += [
-                    [
-                        one.outcome.workload,
-                        f"{run.python}, {loop}",
-                        one.rival,
-                        f"{times(one.ratio)} ({digits(one.low)} - {digits(one.high)})",
-                        times(one.cpu),
-                        self._remark(one.outcome.workload),
-                    ]
-                    for one in standings(outcomes)
-                    if not one.is_level
-                ]
-        if not rows:
+        found = [
+            (f"{run.python}, {loop}", one)
+            for run in self.runs
+            for loop, outcomes in run.loops.items()
+            for one in standings(outcomes)
+            if not one.is_level
+        ]
+        if not found:
             return f"None: no ratio is below {LEVEL}."
+        rows = [
+            [
+                one.outcome.workload,
+                where,
+                one.rival,
+                f"{times(one.ratio)} ({digits(one.low)} - {digits(one.high)})",
+                times(one.cpu),
+                self._remark(one),
+            ]
+            for where, one in sorted(found, key=lambda pair: pair[1].ratio)
+        ]
         header = ["row", "run", "best rival", "ratio (quartiles)", "CPU", "why"]
-        return Table(header, rows).as_markdown()
+        return Table(header, rows, words=("run", "best rival", "why")).as_markdown()
 
     def problems(self, _: str) -> str:
         """Who was left out of which row, and why; each once."""
         lines = dict.fromkeys(
             problem
             for run in self.runs
-            for outcomes in run.loops.values()
+            for outcomes in run.raw["loops"].values()
             for outcome in outcomes
             for problem in outcome.problems
         )
@@ -191,25 +270,42 @@ class Document:
 
     # -- parts --------------------------------------------------------------------
 
-    def _remark(self, workload: str) -> str:
-        fitting = (name for name in self.remarks if workload.startswith(name))
-        return self.remarks.get(max(fitting, key=len, default=""), "")
+    def _remark(self, one: Standing) -> str:
+        name = one.outcome.workload
+        fitting = (known for known in self.remarks if name.startswith(known))
+        known = self.remarks.get(max(fitting, key=len, default=""), "")
+        if one.high >= 1:
+            doubt = "The quartiles reach 1x: this run cannot tell."
+            return f"{doubt} {known}".rstrip()
+        return known or "**Not explained.**"
+
+    def _of_kind(self, loop: str, kind: str) -> list[Outcome]:
+        return [
+            one
+            for one in self.runs[0].loops[loop]
+            if one.group.startswith("pool") == (kind == "pools")
+        ]
 
     def _overview(self, kind: str, what: str, note: str, measure: str) -> str:
-        loop, outcomes = next(iter(self.runs[0].loops.items()))
+        loop = next(iter(self.runs[0].loops))
         title = f"How Chopin compares, {what}: {kind}"
         note = f"{loop}; each mark: {note}"
-        plot = draw_ratios(outcomes, title, note, measure, is_pool=kind == "pools")
+        plot = draw_ratios(self._of_kind(loop, kind), title, note, measure)
         return self._plot(f"{measure}-{kind.replace(' ', '-')}", title, plot)
 
     def _plot(self, name: str, title: str, plot: str | None) -> str:
         if plot is None:
-            return "Not measured in this run."
+            return UNMEASURED
         self.plots[f"{name}.svg"] = plot
         return f"![{title}]({PLOTS}/{name}.svg)"
 
 
 DIRECTIVES: dict[str, Callable[[Document, str], str]] = {
+    "machine": Document.machine,
+    "verdict": Document.verdict,
+    "answer": Document.answer,
+    "types": Document.types,
+    "memory": Document.memory,
     "head": Document.head,
     "ratios": Document.ratios,
     "cpu": Document.cpu,
@@ -223,73 +319,16 @@ DIRECTIVES: dict[str, Callable[[Document, str], str]] = {
 
 def folded(summary: str, content: str) -> str:
     """What is there for who asks."""
-    return f"<details><summary>On {summary}</summary>\n\n{content}\n\n</details>"
+    return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
 
 
-def group_table(outcomes: Sequence[Outcome]) -> Table:
-    """A row for each workload: of each player rate, CPU and round trips."""
-    names = [name for one in outcomes for name in one.samples]
-    players = [name for name in dict.fromkeys(names) if name not in YARDSTICKS]
-    players.sort(key=lambda name: (name != SUBJECT, name != BASELINE))
-    players += present_in(outcomes, YARDSTICKS)
-    rows = [
-        [
-            outcome.workload,
-            outcome.unit,
-            *(player_cell(outcome, name) for name in players),
-            standing_cell(outcome),
-        ]
-        for outcome in outcomes
-    ]
-    return Table(["", "unit", *players, "against the best"], rows)
-
-
-def player_cell(outcome: Outcome, name: str) -> str:
-    """Rate and spread; below it CPU and round trips of one operation."""
-    if not outcome.samples.get(name):
-        return MISSING
-    values = rates(outcome, name)
-    top = f"{number(statistics.median(values))} ±{spread(values):.0%}"
-    below = [f"{cpu_cell(outcome, name)} µs"]
-    if name in outcome.traffic:
-        below.append(f"{trips_cell(outcome, name)} trips")
-    return top if name in YARDSTICKS else f"{top}<br>{', '.join(below)}"
-
-
-def standing_cell(outcome: Outcome) -> str:
-    """How many times the best rival's rate, and whose that is."""
-    one = standing(outcome)
-    return MISSING if one is None else f"**{times(one.ratio)}** {one.rival}"
-
-
-def pool_table(outcomes: Sequence[Outcome]) -> Table:
-    """A row for each pool in each workload, with latencies."""
-    rows: list[list[str]] = []
-    for outcome in outcomes:
-        rows.append([f"{outcome.workload}, {outcome.unit}"])
-        for name in present_in([outcome], [*POOLS, *YARDSTICKS]):
-            values = rates(outcome, name)
-            rows.append(
-                [
-                    name,
-                    f"{number(statistics.median(values))} ±{spread(values):.0%}",
-                    *(latency_cell(outcome, one, name) for one in (P50, P99, P999)),
-                    MISSING if name in YARDSTICKS else cpu_cell(outcome, name),
-                    trips_cell(outcome, name),
-                    standing_cell(outcome) if name == SUBJECT else "",
-                ]
-            )
-    header = ["pool", "rate", "p50 ms", "p99 ms", "p99.9 ms", "CPU µs", "trips"]
-    return Table([*header, "against the best"], rows)
-
-
-def means_cell(outcomes: Sequence[Outcome]) -> str:
-    """Against asyncpg, its CPU, and against the best of each row."""
-    rate = mean_ratio(outcomes, THROUGHPUT, BASELINE)
-    if rate is None:
-        return MISSING
-    cpu = mean_ratio(outcomes, CPU, BASELINE)
-    return f"{times(rate)}, CPU {times(cpu)}; {times(mean_against_best(outcomes))}"
+def by_loop(tables: Sequence[tuple[str, str]]) -> str:
+    """The first to be seen, the others to open."""
+    if not tables:
+        return UNMEASURED
+    (loop, table), *others = tables
+    more = [folded(f"On {other}", content) for other, content in others]
+    return "\n\n".join([f"On {loop}:", table, *more])
 
 
 def read_remarks(text: str) -> dict[str, str]:
@@ -309,6 +348,12 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("results", nargs="+", type=Path, metavar="RESULT.json")
     result.add_argument(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        help="make the tables between its markers, too",
+    )
+    result.add_argument(
         "--out", type=Path, default=Path("docs/benchmarks.md"), metavar="FILE"
     )
     return result
@@ -322,6 +367,11 @@ def main() -> int:
         remarks = read_remarks(REMARKS.read_text(encoding="utf-8"))
         document = Document(runs, remarks)
         text = document.render(TEMPLATE.read_text(encoding="utf-8"))
+        if options.readme is not None:
+            readme = with_tables(
+                options.readme.read_text("utf-8"), runs[0].everything()
+            )
+            options.readme.write_text(readme, encoding="utf-8")
     except (BenchError, OSError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

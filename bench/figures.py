@@ -7,38 +7,37 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.candidates import SUBJECT
-from bench.charts import Axes, Curve, Panel, Row, curves_chart, ratios_chart
+from bench.charts import Axes, Curve, Panel, Point, Row, curves_chart, ratios_chart
 from bench.ladders import COLUMN_COUNTS, JOIN_COUNTS, ROW_COUNTS, STATEMENT_COUNTS
 from bench.measure import Outcome
 from bench.poolcurves import CLIENTS, CONNECTIONS
 from bench.poolwork import TASK_COUNTS
 from bench.shapes import ROW_NUMBERS
 from bench.standing import rivals_in
-from bench.stats import P99, THROUGHPUT, figure, rates, ratio
-from bench.svg import STYLES
+from bench.stats import P99, THROUGHPUT, rates, ratio
+from bench.svg import in_order
 from bench.workloads import QUERY_COUNTS
 
 # Outcomes by loop and by the name of their workload.
 Results = Mapping[str, Mapping[str, Outcome]]
-Figure = Callable[[Outcome, str], float | None]
+# Of one player in one row: a value for each round.
+Figure = Callable[[Outcome, str], Sequence[float]]
 
 
-def median_rate(outcome: Outcome, name: str) -> float | None:
+def rate(outcome: Outcome, name: str) -> Sequence[float]:
     """Operations per second."""
-    values = sorted(rates(outcome, name)) if outcome.samples.get(name) else []
-    return values[len(values) // 2] if values else None
+    return rates(outcome, name) if outcome.samples.get(name) else []
 
 
-def microseconds(outcome: Outcome, name: str) -> float | None:
+def microseconds(outcome: Outcome, name: str) -> Sequence[float]:
     """Time of one operation."""
-    rate = median_rate(outcome, name)
-    return 1e6 / rate if rate else None
+    return [1e6 / value for value in rate(outcome, name)]
 
 
-def p99_milliseconds(outcome: Outcome, name: str) -> float | None:
+def p99_milliseconds(outcome: Outcome, name: str) -> Sequence[float]:
     """What 99 of 100 operations do not exceed."""
-    seconds = figure(outcome, P99, name)
-    return None if seconds is None else seconds * 1e3
+    found = (getattr(one, P99, None) for one in outcome.samples.get(name, ()))
+    return [seconds * 1e3 for seconds in found if seconds is not None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class CurveFigure:
     patterns: Mapping[str, str]
     xs: Sequence[int]
     axes: Axes
-    value: Figure = median_rate
+    value: Figure = rate
 
 
 def queries(label: str) -> Axes:
@@ -125,7 +124,7 @@ FIGURES = {
         Axes("connections", "queries/s", is_x_log=True),
     ),
     "insert": CurveFigure(
-        "Rows into an empty table, in one call each",
+        "Rows into an empty table, in three ways",
         {
             "a statement for each": "insert_unbatched_{}",
             "executemany": "insert_batched_{}",
@@ -142,7 +141,7 @@ FIGURES = {
         microseconds,
     ),
     "fetch": CurveFigure(
-        "fetch of one row to a million: int4, float8",
+        "fetch of few and of many rows: int4, float8",
         {"": "fetch_{}"},
         ROW_NUMBERS,
         Axes("rows", "rows/s", is_x_log=True, is_y_log=True),
@@ -186,21 +185,19 @@ def curves_of(
     figure_: CurveFigure, pattern: str, outcomes: Mapping[str, Outcome]
 ) -> list[Curve]:
     """A curve for each player that has been there, in the order of the styles."""
-    points: dict[str, list[tuple[float, float]]] = {}
+    points: dict[str, list[Point]] = {}
     for x in figure_.xs:
         outcome = outcomes.get(pattern.format(x))
         for player in outcome.samples if outcome is not None else ():
             assert outcome is not None
-            y = figure_.value(outcome, player)
-            if y is not None:
-                points.setdefault(player, []).append((float(x), y))
-    order = list(STYLES)
-    known = sorted(points, key=lambda name: order.index(name) if name in order else 99)
-    return [Curve(player, points[player]) for player in known]
+            values = figure_.value(outcome, player)
+            if values:
+                points.setdefault(player, []).append(Point.of(float(x), values))
+    return [Curve(player, points[player]) for player in in_order(points)]
 
 
 def draw_ratios(
-    outcomes: Sequence[Outcome], title: str, note: str, measure: str, is_pool: bool
+    outcomes: Sequence[Outcome], title: str, note: str, measure: str
 ) -> str | None:
     """How many times as fast as each rival Chopin is, or as sparing, in every row."""
     rows: list[Row] = []
@@ -209,9 +206,9 @@ def draw_ratios(
         ratios = {
             name: value if measure == THROUGHPUT else 1 / value
             for name in rivals_in(outcome)
-            if (value := ratio(outcome, measure, SUBJECT, name))
+            if (value := ratio(outcome, measure, SUBJECT, name) or 0.0) > 0.0
         }
-        if not ratios or outcome.group.startswith("pool") != is_pool:
+        if not ratios:
             continue
         if outcome.group != group:
             group = outcome.group

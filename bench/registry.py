@@ -2,7 +2,7 @@
 
 Those of one connection are what is measured where nothing is said; those of pools and
 of types are picked by name, or all of them by the words ``pool`` and ``types``; ``all``
-is everything but the types.
+is everything.
 """
 
 import fnmatch
@@ -61,7 +61,7 @@ def chosen_workloads(
     return (
         _picked(WORKLOADS, (CONNECTION, ALL), patterns or [CONNECTION]),
         _picked(POOL_WORKLOADS, (POOL, ALL), patterns),
-        _picked(TYPE_WORKLOADS, (TYPES,), patterns),
+        _picked(TYPE_WORKLOADS, (TYPES, ALL), patterns),
     )
 
 

@@ -50,6 +50,8 @@ class Table:
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    # Further columns, by their names, of words and not of figures.
+    words: Sequence[str] = ()
 
     def _widths(self) -> list[int]:
         lines = [self.header, *(row for row in self.rows if len(row) > 1)]
@@ -82,7 +84,8 @@ class Table:
             cells += [""] * (len(self.header) - len(cells))
             return "| " + " | ".join(cells) + " |"
 
-        rule = "| --- |" + " ---: |" * (len(self.header) - 1)
+        sides = [":" if name not in self.words else "-" for name in self.header[1:]]
+        rule = "| --- |" + "".join(f" ---{side} |" for side in sides)
         return "\n".join([line(self.header), rule, *map(line, self.rows)])
 
     def render(self, markdown: bool) -> str:
@@ -100,10 +103,21 @@ def number(value: float) -> str:
 
 
 def digits(value: float) -> str:
-    """Three digits that matter, without an exponent."""
+    """Two or three digits that matter, without an exponent."""
     if value >= 99.95:
         return f"{value:.0f}"
+    if 0 < value < 0.0995:
+        return f"{value:.3f}"
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def short(value: float) -> str:
+    """A number as short as it can be: 5k, 1.5M, 20."""
+    label = number(value)
+    figures, suffix = label.rstrip("kM"), label[len(label.rstrip("kM")) :]
+    if "." in figures:
+        figures = figures.rstrip("0").rstrip(".")
+    return figures + suffix
 
 
 def times(value: float | None) -> str:
@@ -179,9 +193,12 @@ def present_in(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[str]:
 
 
 def trips_cell(outcome: Outcome, name: str) -> str:
-    """Round trips of one operation."""
+    """Round trips of one operation, or how many operations share one: 1/10k."""
     traffic = outcome.traffic.get(name)
-    return MISSING if traffic is None else digits(traffic.turns)
+    if traffic is None:
+        return MISSING
+    turns = traffic.turns
+    return f"1/{short(1 / turns)}" if 0 < turns < 0.1 else short(turns)
 
 
 POOL_HEADER = (

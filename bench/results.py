@@ -12,7 +12,7 @@ from typing import Any
 from bench.measure import Outcome
 from bench.proxy import Traffic
 
-DIGITS = 5
+DIGITS = 4
 
 
 def write_results(path: Path, raw: dict[str, Any]) -> None:

@@ -35,6 +35,22 @@ BASELINE = "asyncpg"
 COUNT = 20
 STOP_S = 10.0
 WARM_S = 0.3
+INTRODUCTION = f"""# A web service on each driver
+
+Made by `python -m bench.service --out docs/service.md`; do not edit it. Single drivers
+and pools, and how all is measured: [Benchmarks](benchmarks.md).
+
+The database tests of TechEmpower: a row by its key, {COUNT} rows by {COUNT} queries, a
+page of fortunes, {COUNT} rows read and updated. The services run under uvicorn with
+uvloop and httptools, one process each, and use their drivers as their users would;
+`chopin_tuned` sends the queries of a request at once. PostgreSQL and the client that
+asks are processes of their own, on the same machine. Every service is asked in every
+round, in random order, and every answer is checked.
+
+Ratios are medians of those within each round: of rates more is better, of CPU less. CPU
+is that of the service for one request, most of it the web framework's, which all have
+in common.
+"""
 FORTUNES = [
     (1, "fortune: No such file or directory"),
     (2, "A computer scientist is someone who fixes things that aren't broken."),
@@ -209,6 +225,7 @@ async def play(service: Service, test: Test, connections: int, seconds: float) -
 async def measure(services: list[Service], options: argparse.Namespace) -> None:
     """Verify and warm up everything, then play all rounds."""
     connection = await make_tables(options.tables)
+    options.server = await connection.fetchval("SHOW server_version")
     try:
         for service in services:
             await verify(service, connection)
@@ -277,7 +294,7 @@ def table(services: Sequence[Service], app: str) -> Table:
                 ]
             )
     header = ["", "requests/s", f"x {BASELINE}", "p50 ms", "p99 ms", "CPU µs"]
-    return Table([*header, f"x {BASELINE}"], rows)
+    return Table([*header, f"CPU x {BASELINE}"], rows)
 
 
 def as_json(services: Sequence[Service]) -> list[dict[str, Any]]:
@@ -316,6 +333,7 @@ def parser() -> argparse.ArgumentParser:
     add("--server-version", type=int, help="of the private server, such as 16")
     add("--json", type=Path, metavar="FILE", help="write the raw results")
     add("--markdown", action="store_true", help="print Markdown tables")
+    add("--out", type=Path, metavar="FILE", help="write the page, in Markdown")
     return result
 
 
@@ -345,14 +363,12 @@ def run(options: argparse.Namespace) -> None:
         ):
             runner.run(measure(services, options))
     facts: dict[str, Any] = machine()
-    print("\n".join(f"{name}: {value}" for name, value in facts.items()))
-    print(
-        f"{options.connections} connections, pools of {options.size}, "
-        f"{options.rounds} rounds of {options.seconds:g} s; medians"
-    )
-    for app in apps:
-        print(f"\n## {app}\n" if options.markdown else f"\n== {app} ==")
-        print(table(services, app).render(options.markdown))
+    if options.out is not None:
+        options.out.write_text(
+            f"{INTRODUCTION}\n{report(services, facts, options, markdown=True)}",
+            encoding="utf-8",
+        )
+    print(report(services, facts, options, markdown=options.markdown), end="")
     if options.json is not None:
         raw = {
             "machine": facts,
@@ -360,6 +376,34 @@ def run(options: argparse.Namespace) -> None:
             "services": as_json(services),
         }
         options.json.write_text(json.dumps(raw, indent=1), encoding="utf-8")
+
+
+def report(
+    services: Sequence[Service],
+    facts: dict[str, Any],
+    options: argparse.Namespace,
+    *,
+    markdown: bool,
+) -> str:
+    """Machine, versions and settings, and a table for each app."""
+    databases = dict.fromkeys(service.database for service in services)
+    versions = {name: version_of(name) for name in databases}
+    versions["PostgreSQL"] = options.server
+    head = [f"{name}: {value}" for name, value in {**facts, **versions}.items()]
+    head.append(
+        f"{options.connections} HTTP connections, pools of {options.size}, "
+        f"{options.rounds} rounds of {options.seconds:g} s; medians"
+    )
+    parts = ["\n".join(["```", *head, "```"] if markdown else head)]
+    for app in dict.fromkeys(service.app for service in services):
+        title = f"## {app}" if markdown else f"== {app} =="
+        parts.append(f"{title}\n\n{table(services, app).render(markdown)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def version_of(database: str) -> str:
+    """Of the driver's package."""
+    return str(importlib.import_module(database.partition("_")[0]).__version__)
 
 
 def main() -> int:

@@ -43,6 +43,15 @@ STYLES = {
 OTHER = Style("#5a5a5a", "#b4b4b4", "cross")
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """Each once: as in the table above, then those that are not in it."""
+    known = [*STYLES]
+    return sorted(
+        set(names),
+        key=lambda name: (known.index(name) if name in STYLES else len(known), name),
+    )
+
+
 def class_of(name: str) -> str:
     """The CSS class of a player."""
     return "p-" + "".join(letter if letter.isalnum() else "-" for letter in name)
@@ -207,7 +216,7 @@ def bounds(values: Iterable[float], *, is_log: bool) -> tuple[float, float]:
     known = list(values)
     low, high = min(known), max(known)
     if is_log:
-        ticks = log_ticks(low / 10, high * 10)
+        ticks = log_ticks(low / 10, high * 10, is_dense=True)
         below = max((tick for tick in ticks if tick <= low * 1.0001), default=low)
         above = min((tick for tick in ticks if tick >= high * 0.9999), default=high)
         return (below, above) if below < above else (below / 2, above * 2)
@@ -228,10 +237,10 @@ def linear_ticks(high: float) -> list[float]:
     return [step * number for number in range(round(high / step) + 1)]
 
 
-def log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float, *, is_dense: bool = False) -> list[float]:
     """1, 2 and 5 in every decade between the limits; fewer where there are many."""
     first = math.floor(math.log10(low))
     last = math.ceil(math.log10(high))
-    steps = (1, 2, 5) if last - first <= 4 else (1,)
+    steps = (1, 2, 5) if is_dense or last - first <= 4 else (1,)
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]

@@ -31,8 +31,8 @@ from bench.workloads import Items, Seat, Sizes, Workload
 WIDE = 6
 # No more: what is longer than 15 KiB as SQL is not kept prepared.
 PARAMETERS = 500
-ROWS = Sizes(8_000, 20_000, 100_000)
-CALLS = Sizes(10, 20, 60)
+ROWS = Sizes(4_000, 20_000, 100_000)
+CALLS = Sizes(6, 20, 60)
 
 # psqlpy panics at types that it does not know, which ends the process; ADBC makes no
 # Python objects.

@@ -16,6 +16,7 @@ def test_single_query(benchmark, size):
 
     def single():
         slot = world.pool.take_single(read, 0.0)
+        assert slot is not None
         world.pool.give_single(slot, read, 0.0, 0.0)
         return slot
 
@@ -30,6 +31,7 @@ def test_lend(benchmark, size):
 
     def lend():
         slot = world.pool.take(0.0)
+        assert slot is not None
         world.pool.give(slot, 0.0)
         return slot
 
@@ -47,6 +49,7 @@ def test_ride(benchmark, size):
 
     def ride():
         slot = world.pool.ride(0.0)
+        assert slot is not None
         world.pool.give_single(slot, read, 0.0, 0.0)
         return slot
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from bench import limit
-from bench.__main__ import parser, share_of
+from bench.__main__ import make_parts, parser, share_of
 from bench.candidates import CANDIDATES, importable
 from bench.goals import GOALS, Goal, judge
 from bench.measure import LIMIT, Contest, Outcome, Plan, Sample, sliced
@@ -205,12 +205,26 @@ def test_workloads_are_chosen_by_pattern_in_their_order():
     assert chosen_workloads([]) == (list(WORKLOADS.values()), [], [])
 
 
-def test_all_is_everything_but_the_types():
-    """Those are picked by their own word."""
-    everything = list(WORKLOADS.values()), list(POOL_WORKLOADS.values()), []
-    assert chosen_workloads(["all"]) == chosen_workloads(["connection", "pool"])
+def test_all_is_everything():
+    """Of all three kinds."""
+    everything = tuple(
+        list(table.values()) for table in (WORKLOADS, POOL_WORKLOADS, TYPE_WORKLOADS)
+    )
+    assert chosen_workloads(["connection", "pool", "types"]) == everything
     assert chosen_workloads(["all"]) == everything
-    assert chosen_workloads(["all", "types"])[2] == list(TYPE_WORKLOADS.values())
+
+
+def test_prices_of_values_are_asked_for_once_and_in_few_short_rounds():
+    """The kind of loop has no part in them; whoever has time gets all rounds."""
+
+    def parts(*arguments):
+        options = parser().parse_args(["all", "--rounds", "7", *arguments])
+        return {part.heading: part for part in make_parts(options, 2)}
+
+    quick, whole = parts("--quick"), parts()
+    assert [part.plan.rounds for part in quick.values()] == [7, 7, 3]
+    assert [part.plan.rounds for part in whole.values()] == [7, 7, 7]
+    assert [part.is_for_one_loop for part in quick.values()] == [False, False, True]
 
 
 def test_all_workloads_share_the_seconds():

@@ -8,18 +8,19 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from bench import document
-from bench.charts import Axes, Curve, Panel, Row, curves_chart, ratios_chart, short
+from bench.charts import Axes, Curve, Panel, Point, Row, curves_chart, ratios_chart
 from bench.document import DIRECTIVES, TEMPLATE, Document, Run, read_remarks
 from bench.figures import FIGURES, draw
 from bench.measure import Outcome, Sample
 from bench.poolstages import PoolSample
 from bench.proxy import Traffic
 from bench.registry import POOL_WORKLOADS, WORKLOADS
-from bench.report import as_json
+from bench.report import as_json, short, trips_cell
 from bench.results import read_results, write_results
 from bench.standing import mean_against_best, mean_ratio, rivals_in, standing
 from bench.stats import CPU, THROUGHPUT
 from bench.svg import STYLES, Scale, bounds, linear_ticks, log_ticks
+from bench.typecontest import TypeSample
 from bench.words import BenchError
 from bench.yardstick import YardstickError, read_answer
 
@@ -119,16 +120,26 @@ def elements(svg, tag):
 
 def test_every_point_has_a_mark_that_says_what_it_is():
     """Whoever points at it reads the number."""
-    curve = Curve("chopin", [(1.0, 1000.0), (20.0, 2000.0)])
+    curve = Curve("chopin", [Point.of(1.0, [1000.0]), Point.of(20.0, [2000.0])])
     svg = curves_chart("T", Axes("x", "y"), [Panel("one", [curve])])
     hints = [element.text for element in elements(svg, "title")]
     assert hints == ["chopin, 1: 1k", "chopin, 20: 2k"]
 
 
+def test_every_point_has_its_quartiles():
+    """An upright line in the player's colour, as long as the middle half is wide."""
+    assert Point.of(1.0, [5.0, 1.0, 2.0, 3.0, 4.0]) == Point(1.0, 3.0, 2.0, 4.0)
+    curve = Curve("chopin", [Point(1.0, 3.0, 2.0, 4.0)])
+    svg = curves_chart("T", Axes("x", "y"), [Panel("one", [curve])])
+    (bar,) = (one for one in elements(svg, "line") if one.get("class") == "p-chopin")
+    # the axis is from 0 to 4, over 206 pixels
+    assert float(bar.get("y1")) - float(bar.get("y2")) == pytest.approx(103)
+
+
 def test_a_picture_is_in_bounds_and_has_both_grounds():
     """Nothing is drawn beside the card, which has a colour of its own."""
     curves = [
-        Curve(player, [(float(x), 10.0 * x) for x in (1, 10, 1000)])
+        Curve(player, [Point.of(float(x), [10.0 * x]) for x in (1, 10, 1000)])
         for player in STYLES
     ]
     axes = Axes("x", "y", is_x_log=True, is_y_log=True)
@@ -182,6 +193,7 @@ def test_ticks_are_round_and_within_the_limits():
     assert bounds([3.0, 47_000.0], is_log=False) == (0.0, 50_000.0)
     assert log_ticks(1, 20) == [1, 2, 5, 10, 20]
     assert bounds([0.9, 4.1], is_log=True) == (0.5, 5.0)
+    assert bounds([88.0, 2e7], is_log=True) == (50.0, 2e7)
     scale = Scale(1.0, 100.0, 0.0, 200.0, is_log=True)
     assert scale(10.0) == pytest.approx(100.0)
 
@@ -215,7 +227,10 @@ def directives():
 
 
 def test_the_template_asks_for_everything_that_there_is():
-    """Each group of workloads has a table, each figure is shown, once."""
+    """Each group of workloads has a table, each figure is shown, once.
+
+    Memory and prices of values have directives of their own.
+    """
     asked = directives()
     assert {word for word, _ in asked} == set(DIRECTIVES)
     assert len(set(asked)) == len(asked)
@@ -243,6 +258,7 @@ def test_a_report_is_made_of_any_part_of_the_workloads():
         "multi.svg",
         "throughput-one-connection.svg",
         "cpu-one-connection.svg",
+        "answer-one-connection.svg",
     }
     assert "multi_10: 2.5 times asyncpg" in report.plots["cpu-one-connection.svg"]
 
@@ -255,6 +271,89 @@ def test_prices_of_single_values_are_no_rates():
     text = Document([Run(found)], {}).render("@means\n@below\n@ratios one connection")
     assert "| serial reads | 2.00x" in text
     assert "decode" not in text
+
+
+def report_of(*outcomes, **remarks):
+    """A report of one run on one loop."""
+    return Document([Run({**raw(), "loops": {"asyncio": list(outcomes)}})], remarks)
+
+
+def test_a_mean_stands_beside_its_worst_row():
+    """Of each rival, and of all groups together."""
+    report = report_of(
+        outcome("one", chopin=[1.0], asyncpg=[4.0], psycopg=[2.0]),
+        outcome("two", chopin=[1.0], asyncpg=[1.0]),
+    )
+    text = report.render("@answer one connection\n@answer pools\n@verdict")
+    assert (
+        "| **2.00x** (1.00x) | **2.00x** (2.00x) | 0.50 | 1.00x asyncpg, `two`" in text
+    )
+    assert "| **all of them** | 2 | **2.00x** (1.00x) |" in text
+    assert "Not measured in this run." in text
+    assert "of 2 rows Chopin is ahead of the *best* other driver in 1, level" in text
+    assert "in 1, behind in 0." in text
+    assert list(report.plots) == ["answer-one-connection.svg"]
+
+
+def test_a_row_that_is_behind_says_why_or_that_nobody_knows():
+    """The worst is the first; one that may be chance is said to be so."""
+    report = report_of(
+        outcome("sure", chopin=[2.0, 2.0], asyncpg=[1.0, 1.0]),
+        outcome("worse", chopin=[4.0, 4.0], asyncpg=[1.0, 1.0]),
+        outcome("chance", chopin=[4.0, 1.0, 4.0], asyncpg=[1.0, 4.0, 3.0]),
+        worse="It sleeps.",
+    )
+    lines = report.render("@below").splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == ["| worse", "| sure", "| chance"]
+    assert lines[0].endswith("| It sleeps. |")
+    assert lines[1].endswith("| **Not explained.** |")
+    assert lines[2].endswith("| The quartiles reach 1x: this run cannot tell. |")
+
+
+def test_prices_have_a_table_and_a_list_of_what_is_dearer():
+    """Both directions of a type in one row; what cannot be told is not divided by."""
+
+    def price(name, chopin, asyncpg):
+        samples = {"chopin": chopin, "asyncpg": asyncpg}
+        return Outcome(
+            *(name, name.partition("_")[0], "ns", 1),
+            {who: [TypeSample(1.0, 1.0, each, 9.0)] for who, each in samples.items()},
+        )
+
+    report = report_of(
+        price("decode_int4", 10.0, 20.0),
+        price("encode_int4", 30.0, 15.0),
+        price("decode_bool", -0.5, 4.0),
+    )
+    text = report.render("@types")
+    assert "best of the others: `encode_int4` (0.50x asyncpg)." in text
+    assert (
+        "| int4 | 10.0 | 20.0 | - | 2.00x | - | 30.0 | 15.0 | - | 0.50x | - |" in text
+    )
+    assert "| bool | < 1 | 4.00 | - | - | - | - |" in text
+    assert "decode_int4: 2 times asyncpg" in report.plots["prices.svg"]
+
+
+def test_a_machine_that_was_busy_is_said_to_have_been():
+    """And a short run to be short."""
+    run = raw()
+    assert "It was busy" not in Document([Run(run)], {}).render("@machine")
+    run["machine"]["load"] = [1.5, 0, 0]
+    run["arguments"] = ["all", "--quick"]
+    text = Document([Run(run)], {}).render("@machine")
+    assert "It was busy when this began: load 1.5 on 2 cores." in text
+    assert "A short run" in text
+
+
+@pytest.mark.parametrize(
+    ("turns", "text"),
+    [(1.0, "1"), (2.0, "2"), (0.5, "0.5"), (0.0001, "1/10k"), (0.0, "0")],
+)
+def test_round_trips_of_a_row_are_not_rounded_away(turns, text):
+    """So many rows share one."""
+    one = outcome(chopin=[1.0])
+    one.traffic = {"chopin": Traffic(turns, 0.0, 0.0)}
+    assert trips_cell(one, "chopin") == text
 
 
 def test_an_unknown_directive_is_an_error():

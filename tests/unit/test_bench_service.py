@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 
+import asyncpg
 import pytest
 
 from bench import service, serviceapps
@@ -252,6 +253,19 @@ def test_ratios_are_taken_within_rounds():
     row = next(row for row in table.rows if row[0] == "chopin")
     assert row[1:] == ["110", "2.00", "1.00", "2.00", "27500", "0.50"]
     assert len(service.as_json(services)) == 2
+
+
+def test_a_page_says_what_was_measured_and_with_which_versions():
+    """One table for each kind of service, whoever its driver is."""
+    services = [played("asyncpg", 100, 10), played("chopin", 200, 20)]
+    options = service.parser().parse_args(["--rounds", "3", "--out", "x.md"])
+    options.server = "18.4"
+    text = service.report(services, {"cores": 2}, options, markdown=True)
+    assert text.startswith("```\ncores: 2\n")
+    assert f"\nasyncpg: {asyncpg.__version__}\n" in text
+    assert "\nPostgreSQL: 18.4\n64 HTTP connections, pools of 10, 3 rounds of 2" in text
+    assert "\n## asgi\n\n|  | requests/s |" in text
+    assert service.version_of("chopin_tuned") == service.version_of("chopin")
 
 
 def test_tests_are_chosen_by_path():
