@@ -1,7 +1,7 @@
 """The long way of a call: waiting for its turn, preparing, healing.
 
-Owns: what happens when `start_query` could not send a statement at once, and what is
-done about errors that the caller need not see.
+Owns: what happens when `start_query` could not send a statement at once, what is done
+about errors that the caller need not see, and `within`, the time-out that may be none.
 Layer L4. Imports L0, L3 and introspect.
 
 Rules
@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from chopin import _statements, introspect
@@ -44,6 +44,7 @@ from chopin._ops import (
 )
 from chopin._outcomes import begun_block, may_commit
 from chopin._protocol import Statement
+from chopin._streams import NOTHING
 from chopin.exceptions import (
     InterfaceError,
     InvalidCachedStatementError,
@@ -129,6 +130,26 @@ class Turn:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.leave()
+
+
+class _NoLimit:
+    """Any time may pass, which `asyncio.timeout(None)` says at length."""
+
+    __slots__ = ()
+
+    def __aenter__(self) -> Awaitable[None]:
+        return NOTHING
+
+    def __aexit__(self, *exc_info: object) -> Awaitable[None]:
+        return NOTHING
+
+
+_NO_LIMIT = _NoLimit()
+
+
+def within(timeout: float | None) -> _NoLimit | asyncio.Timeout:
+    """`asyncio.timeout` where there is a time-out in seconds."""
+    return _NO_LIMIT if timeout is None else asyncio.timeout(timeout)
 
 
 def check_feeder(session: Session) -> None:

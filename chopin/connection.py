@@ -30,6 +30,7 @@ from chopin._execute import (
     prepare,
     run_query,
     unblocked,
+    within,
 )
 from chopin._observers import (
     ConnectionParameters,
@@ -372,7 +373,7 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
         with self._logged(query, args, timeout):
             if timeout is not None:
                 timeout = check_timeout(timeout)
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 yield
 
     @contextlib.contextmanager
@@ -604,7 +605,7 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
         """
         self._session.ensure_open()
         session = self._session
-        async with asyncio.timeout(timeout):
+        async with within(timeout):
             await unblocked(session)
             self._observers.log.clear()
             self._stop_listening("the connection was reset")

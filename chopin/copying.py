@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overloa
 
 from chopin import _copysql as sql
 from chopin._copyfiles import sink
+from chopin._execute import within
 from chopin._ops import check_timeout
 from chopin._rows import Record
 from chopin._shapes import row_shape
 from chopin.copying_in import CopyIn
 from chopin.copying_out import CopyOut
 from chopin.exceptions import InterfaceError
-from chopin.streaming import Loan, RowStream, within
+from chopin.streaming import Loan, RowStream
 
 if TYPE_CHECKING:
     from chopin._fitting import Row, Shape

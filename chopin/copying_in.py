@@ -34,10 +34,10 @@ from chopin._copy import CopyInOp, start_copy_in
 from chopin._copycolumns import forget, is_binary, start_with_columns
 from chopin._copyfiles import Data, chunks
 from chopin._copytext import text_of
-from chopin._execute import Turn
+from chopin._execute import Turn, within
 from chopin._streams import NOTHING
 from chopin.exceptions import InterfaceError, PostgresError
-from chopin.streaming import Loan, Use, in_its_loop, within
+from chopin.streaming import Loan, Use, in_its_loop
 
 if TYPE_CHECKING:
     from chopin._copycolumns import Known

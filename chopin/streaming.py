@@ -20,13 +20,13 @@ import asyncio
 import contextlib
 import sys
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from chopin._execute import run_query
+from chopin._execute import run_query, within
 from chopin._ops import STREAM, RowsOp, check_timeout
-from chopin._streams import NOTHING, ItemIterator
+from chopin._streams import ItemIterator
 from chopin.exceptions import InterfaceError
 
 if TYPE_CHECKING:
@@ -130,26 +130,6 @@ class Use:
         if log is not None:
             with contextlib.suppress(BaseException):  # it raises what it was told
                 log.__exit__(type(error) if error else None, error, None)
-
-
-class _NoLimit:
-    """Any time may pass, which `asyncio.timeout(None)` says at length."""
-
-    __slots__ = ()
-
-    def __aenter__(self) -> Awaitable[None]:
-        return NOTHING
-
-    def __aexit__(self, *exc_info: object) -> Awaitable[None]:
-        return NOTHING
-
-
-_NO_LIMIT = _NoLimit()
-
-
-def within(timeout: float | None) -> _NoLimit | asyncio.Timeout:
-    """`asyncio.timeout` where there is a time-out in seconds."""
-    return _NO_LIMIT if timeout is None else asyncio.timeout(timeout)
 
 
 def in_its_loop(connection: Connection, action: Callable[[], None]) -> None:
