@@ -72,6 +72,9 @@ cdef class Gate:
         What that code asks of the session in between has to wait.
         """
         self.encoding = begins
+        if begins:
+            self.blocked = True  # which nobody has waited for
+            return 0
         return self.update()
 
     def free(self):
