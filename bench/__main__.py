@@ -5,7 +5,7 @@ asyncio and on uvloop in about ten minutes and prints the tables; ``--quick`` ta
 about two. ``python -m bench pool`` does so with the pools and takes about
 twenty minutes, or three with ``--quick``. ``python -m bench types --loop asyncio`` does
 so with what single values cost, type by type, and takes about three. ``python -m bench
-all --seconds 270`` runs everything but the types in the time that it is given, which
+all --seconds 200`` runs everything but the types in the time that it is given, which
 is what ``make bench`` does, with ``--quick``: what does not fit is left out then.
 On a machine that others use as well, ``--core 0`` gives the steadiest ratios.
 """

@@ -54,8 +54,8 @@ YARDSTICKS = (LIMIT, PGBENCH)
 MOST_OPERATIONS = 1_000_000
 # Of a candidate; switching to another one leaves the caches cold.
 TURN_SECONDS = 0.004
-# What is left of a workload's seconds where round trips are counted as well.
-BESIDES_COUNTING = 0.8
+# Of a workload's seconds, where round trips are counted as well.
+COUNTING_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -298,10 +298,10 @@ class Contest:
         """Find the operations with which all rounds take the seconds that are left."""
         plan, workload = self._plan, self._workload
         least = size = workload.least_of(plan.scale)
-        is_counted = plan.counts_trips and workload.is_countable
-        seconds = plan.seconds * (BESIDES_COUNTING if is_counted else 1)
         spent = time.perf_counter() - self._started
-        share = max(seconds - spent, seconds / 2) / plan.rounds
+        if plan.counts_trips and workload.is_countable:
+            spent += COUNTING_SECONDS
+        share = max(plan.seconds - spent, plan.seconds / 2) / plan.rounds
         while True:
             started = time.perf_counter()
             samples = await self._round([list(itertools.islice(inputs, size))])
@@ -335,10 +335,13 @@ class Contest:
             await self._round([warm])
             proxy.delay = delay
             for player in self._players:
+                # What nobody waits for, a goodbye, is on its way yet.
+                await asyncio.sleep(delay)
                 proxy.traffic = Traffic()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(COUNT_TIMEOUT):
                         await self._turn(player, items, is_first=True)
+                        await asyncio.sleep(delay)
                     counted[player.name] = proxy.traffic.per(size * workload.weight)
         finally:
             for player in self._players:

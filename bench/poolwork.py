@@ -82,8 +82,8 @@ class PoolWorkload(Workload):
 
     @property
     def counted(self) -> int:
-        """Every connection shall have some."""
-        return 2 * self.size
+        """One for every connection."""
+        return self.size
 
 
 def number_of(key: int) -> int:
