@@ -52,7 +52,7 @@ lint: build
 # Tables on the terminal, and the page with its plots: build/bench-VERSION/
 bench: build $(PEERS)
 	$(BIN)/python -m bench $(or $(BENCH_ARGS),all --rounds 7 \
-		$(if $(FULL),--seconds 1300,--quick --seconds 200)) --json $(RESULT).json
+		$(if $(FULL),--seconds 1250,--quick --seconds 180)) --json $(RESULT).json
 	$(BIN)/python -m bench.document $(RESULT).json --out $(RESULT)/benchmarks.md
 
 micro: build

@@ -5,7 +5,7 @@ asyncio and on uvloop in about ten minutes and prints the tables; ``--quick`` ta
 about two. ``python -m bench pool`` does so with the pools and takes about
 twenty minutes, or three with ``--quick``. ``python -m bench types --loop asyncio`` does
 so with what single values cost, type by type, and takes about three. ``python -m bench
-all --seconds 200`` runs everything but the types in the time that it is given, which
+all --seconds 180`` runs everything but the types in the time that it is given, which
 is what ``make bench`` does, with ``--quick``: what does not fit is left out then.
 On a machine that others use as well, ``--core 0`` gives the steadiest ratios.
 """
@@ -78,7 +78,12 @@ def parser() -> argparse.ArgumentParser:
     scale.add_argument("--quick", dest="scale", action="store_const", const="quick")
     scale.add_argument("--full", dest="scale", action="store_const", const="full")
     add("--rounds", type=int, help="interleaved rounds (quick 3, else 7)")
-    add("--seconds", type=float, default=0.0, help="that all but the types may take")
+    add(
+        "--seconds",
+        type=float,
+        default=0.0,
+        help="that all but the types shall take; what cannot be that short takes more",
+    )
     add("--no-trips", action="store_true", help="do not count round trips")
     add("--seed", type=int, default=1, help="of the order of candidates")
     add("--dsn", help="use this server, and not a private one")

@@ -13,7 +13,7 @@ Rules:
 import time
 from collections.abc import Callable
 
-FLOOR = 0.6
+FLOOR = 0.8
 
 
 class Shares:
