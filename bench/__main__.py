@@ -5,8 +5,9 @@ asyncio and on uvloop in about ten minutes and prints the tables; ``--quick`` ta
 about two. ``python -m bench pool`` does so with the pools and takes about
 twenty minutes, or three with ``--quick``. ``python -m bench types`` does so with what
 single values cost, type by type, on one loop, and takes about three, or half a one with
-``--quick``. ``python -m bench all --seconds 270`` runs everything, all but the types in
-the time that it is given, which is what ``make bench`` does.
+``--quick``. ``python -m bench all --seconds 180`` runs everything, all but the types in
+the time that it is given, which is what ``make bench`` does, with ``--quick``: what
+does not fit is left out then.
 On a machine that others use as well, ``--core 0`` gives the steadiest ratios.
 """
 
@@ -49,6 +50,7 @@ from bench.report import (
 )
 from bench.results import write_results
 from bench.server import Target, open_target
+from bench.shares import Shares
 from bench.typecontest import TypeContest
 from bench.typework import LACKING
 from bench.words import BenchError
@@ -58,8 +60,6 @@ Some = TypeVar("Some")
 Work = TypeVar("Work", bound=Workload)
 
 ROUNDS = {"quick": 3, "default": 7, "full": 7}
-# Of the seconds that are given: the rest is for making tables and counting round trips.
-USABLE = 0.8
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,7 +79,12 @@ def parser() -> argparse.ArgumentParser:
     scale.add_argument("--quick", dest="scale", action="store_const", const="quick")
     scale.add_argument("--full", dest="scale", action="store_const", const="full")
     add("--rounds", type=int, help="interleaved rounds (quick 3, else 7)")
-    add("--seconds", type=float, default=0.0, help="that all but the types may take")
+    add(
+        "--seconds",
+        type=float,
+        default=0.0,
+        help="that all but the types shall take; what cannot be that short takes more",
+    )
     add("--no-trips", action="store_true", help="do not count round trips")
     add("--seed", type=int, default=1, help="of the order of candidates")
     add("--dsn", help="use this server, and not a private one")
@@ -170,17 +175,20 @@ def make_parts(options: argparse.Namespace, loops: int) -> list[Part]:
         raise BenchError("--rounds must be 1 or more")
     names = options.candidates.split(",")
     connection, pool, types = chosen_workloads(options.workloads)
-    share = share_of(options.seconds, loops * (len(connection) + len(pool)))
-    how = options.scale, rounds, options.seed, share, not options.no_trips
+    connection = fitting(possible(connection, options.dsn), options.scale)
+    pool = fitting(possible(pool, options.dsn), options.scale)
+    how = options.scale, rounds, options.seed, 0.0, not options.no_trips
+    shares = None
+    if options.seconds:
+        shares = Shares(options.seconds, loops * (len(connection) + len(pool)))
     parts: list[Part] = []
-    connection = [one for one in connection if one.sizes.of(options.scale)]
     if connection:
         drivers = usable(importable(names))
-        plan = Plan(drivers, possible(connection, options.dsn), *how)
+        plan = Plan(drivers, connection, *how, shares)
         parts.append(Part("one connection", plan, Contest, connection_tables))
     if pool:
         pools = usable(importable_pools(names))
-        pool_plan = PoolPlan(pools, possible(pool, options.dsn), *how)
+        pool_plan = PoolPlan(pools, pool, *how, shares)
         parts.append(Part("pools", pool_plan, PoolContest, pools_tables))
     if types:
         able = [name for name in names if name not in LACKING]
@@ -193,9 +201,12 @@ def make_parts(options: argparse.Namespace, loops: int) -> list[Part]:
     return parts
 
 
-def share_of(seconds: float, count: int) -> float:
-    """The seconds of each of so many workloads; types are none, they take their own."""
-    return seconds * USABLE / max(count, 1)
+def fitting(workloads: Sequence[Work], scale: str) -> list[Work]:
+    """The workloads that there are at this scale; the others are printed."""
+    others = [one.name for one in workloads if not one.sizes.of(scale)]
+    if others:
+        print(f"left out of the short run: {', '.join(others)}", file=sys.stderr)
+    return [one for one in workloads if one.sizes.of(scale)]
 
 
 def usable(found: tuple[list[Some], list[str]]) -> list[Some]:

@@ -16,7 +16,7 @@ from bench.limit import RawConnection, float8, int4, message, reply_end
 from bench.rows import ROW_SIZES, new_rows
 from bench.workloads import Items, Seat, Sizes, Workload
 
-LOAD_SIZES = Sizes(20_000, 100_000, 500_000)
+LOAD_SIZES = Sizes(5000, 100_000, 500_000)
 TABLE = "bulk"
 COLUMNS = ("id", "name", "ratio")
 TYPES = ("int4", "text", "float8")

@@ -11,6 +11,7 @@ Rules:
   psycopg. The longest row, 300 statements in turn, finds none of them in the cache.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
@@ -129,15 +130,20 @@ def limit_of_batched(raw: RawConnection, items: Items) -> Callable[[], None]:
 
 def few_sizes_of(count: int) -> Sizes:
     """Lists of rows in a sample where each row is a round trip."""
-    if count == ROW_COUNTS[-1]:
-        return Sizes(0, 1, 1)
-    return Sizes(*(max(1, rows // count) for rows in (200, 2000, 10_000)))
+    quick, *others = (max(1, rows // count) for rows in (200, 2000, 10_000))
+    return Sizes(quick if count <= 100 else 0, *others)
 
 
 def many_sizes_of(count: int) -> Sizes:
     """Lists of rows in a sample where many are sent at once."""
     totals = (4000, 20_000, 100_000)
     return Sizes(*(max(2, min(1000, total // count)) for total in totals))
+
+
+def batched_sizes_of(count: int) -> Sizes:
+    """As those of COPY; a driver that takes long for 10,000 rows is not quick."""
+    sizes = many_sizes_of(count)
+    return sizes if count <= 1000 else dataclasses.replace(sizes, quick=0)
 
 
 INSERTS = [
@@ -160,7 +166,7 @@ INSERTS = [
     )
     for way, run, sizes, lacking in (
         ("unbatched", run_unbatched, few_sizes_of, ("adbc",)),
-        ("batched", run_batched, many_sizes_of, ("adbc",)),
+        ("batched", run_batched, batched_sizes_of, ("adbc",)),
         ("copy", run_copy, many_sizes_of, ("psqlpy",)),
     )
     for count in ROW_COUNTS
@@ -270,7 +276,8 @@ BY_STATEMENTS = [
         run_statements(count),
         # Prepared by all of them, the slowest of which does so at the fifth use.
         warm=max(200, 2 * count),
-        # Two of them would be counted, and be in the cache.
+        least_warm=count,
+        # One of them would be counted, and be in the cache.
         is_countable=count <= 100,
     )
     for count in STATEMENT_COUNTS

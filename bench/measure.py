@@ -14,12 +14,14 @@ Rules:
 - A candidate that fails, or returns something else than the others, is taken out of
   that workload and the report says why.
 - With `Plan.seconds` a workload takes about that long: how many operations a sample
-  has is found out beforehand, and is the same for all.
+  has is found out beforehand, and is the same for all. Candidates take turns within a
+  round only as long as a turn does not become too short to be more than its beginning.
 - Round trips are counted in a pass of their own, see ``proxy``.
 """
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import itertools
 import random
@@ -39,6 +41,7 @@ from bench.server import (
     schema_of,
     search_path,
 )
+from bench.shares import Shares
 from bench.workloads import Items, Seat, Workload
 from bench.yardstick import PGBENCH, Pgbench, find_pgbench
 
@@ -49,6 +52,10 @@ COUNT_TIMEOUT = 10.0
 # Those that nobody competes with.
 YARDSTICKS = (LIMIT, PGBENCH)
 MOST_OPERATIONS = 1_000_000
+# Of a candidate; switching to another one leaves the caches cold.
+TURN_SECONDS = 0.004
+# Of a workload's seconds, where round trips are counted as well.
+COUNTING_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,9 @@ class Outcome:
 class Plan:
     """What is to be measured: who, what, how large, how often.
 
-    `seconds` is what one workload shall take; how large its samples are follows from
-    `scale` where it is 0. With `counts_trips` round trips are counted as well.
+    `seconds` is what one workload shall take, and `shares` says so for the next one;
+    how large its samples are follows from `scale` where it is 0. With `counts_trips`
+    round trips are counted as well.
     """
 
     candidates: Sequence[Candidate]
@@ -107,6 +115,7 @@ class Plan:
     seed: int
     seconds: float = 0.0
     counts_trips: bool = False
+    shares: Shares | None = None
 
 
 class Player(Protocol):
@@ -231,6 +240,8 @@ class Contest:
         self._players: list[Player] = []
         self._started = time.perf_counter()
         self._size = workload.sizes.of(plan.scale)
+        self._slices = workload.slices
+        self._is_timed = plan.seconds > 0 and workload.is_divisible
         self._shuffle = random.Random(plan.seed).shuffle
         self.outcome = Outcome(
             workload.name, workload.group, workload.unit, self._size * workload.weight
@@ -243,12 +254,12 @@ class Contest:
         try:
             await self._make_tables()
             await self._open()
-            await self._round([self._warm()])
-            if self._plan.seconds and workload.is_divisible:
+            await self._warm_up()
+            if self._is_timed:
                 await self._fit(inputs)
             for _ in range(self._plan.rounds):
                 items = list(itertools.islice(inputs, self._size))
-                samples = await self._round(sliced(items, workload.slices))
+                samples = await self._round(sliced(items, self._slices))
                 for name, sample in samples.items():
                     self.outcome.samples.setdefault(name, []).append(sample)
             await self._compare_tables()
@@ -257,10 +268,29 @@ class Contest:
                 await self._close(player)
         return self.outcome
 
-    def _warm(self) -> Items:
+    def _warm(self, count: int) -> Items:
         workload = self._workload
         inputs = (workload.warm_inputs or workload.inputs)()
-        return list(itertools.islice(inputs, min(workload.warm, self._size)))
+        return list(itertools.islice(inputs, count))
+
+    async def _warm_up(self) -> None:
+        """Run all that there is, or as much as half the seconds of a round allow."""
+        workload, plan = self._workload, self._plan
+        if not self._is_timed:
+            await self._round([self._warm(min(workload.warm, self._size))])
+            return
+        items = self._warm(workload.warm)
+        end = time.perf_counter() + plan.seconds / plan.rounds / 2
+        size = max(workload.least_of(plan.scale), workload.least_warm)
+        idle = ""
+        while items:
+            await self._round([items[:size]], idle)
+            items = items[size:]
+            size *= 2
+            # It knows what being started takes, and nothing of it stays warm.
+            idle = PGBENCH
+            if time.perf_counter() > end:
+                break
 
     async def _make_tables(self) -> None:
         for statement in self._workload.tables:
@@ -268,8 +298,11 @@ class Contest:
 
     async def _fit(self, inputs: Iterator[Any]) -> None:
         """Find the operations with which all rounds take the seconds that are left."""
-        plan, size = self._plan, self._workload.least
+        plan, workload = self._plan, self._workload
+        least = size = workload.least_of(plan.scale)
         spent = time.perf_counter() - self._started
+        if plan.counts_trips and workload.is_countable:
+            spent += COUNTING_SECONDS
         share = max(plan.seconds - spent, plan.seconds / 2) / plan.rounds
         while True:
             started = time.perf_counter()
@@ -281,30 +314,36 @@ class Contest:
             size *= 4
         # Cleaning up before a round takes time as well, but must not take it all.
         left = max(share - max(whole - working, 0.0), share / 3)
-        fitting = int(size * left / max(working, 1e-9))
-        self._size = min(max(fitting, self._workload.least), MOST_OPERATIONS)
-        self.outcome.operations = self._size * self._workload.weight
+        each = max(working, 1e-9) / size
+        self._size = min(max(int(left / each), least), MOST_OPERATIONS)
+        turns = int(each * self._size / max(len(samples), 1) / TURN_SECONDS)
+        self._slices = max(min(workload.slices, turns), 1)
+        self.outcome.operations = self._size * workload.weight
 
     async def traffic(self, proxy: CountingProxy) -> dict[str, Traffic]:
         """Round trips and bytes of one operation, by candidate; nothing is timed.
 
-        The contest's target must be the proxy.
+        The contest's target must be the proxy, which is slow only while it counts.
         """
         workload = self._workload
         inputs = workload.inputs()
         size = workload.counted if workload.is_divisible else self._size
-        warm_inputs = (workload.warm_inputs or workload.inputs)()
-        warm = list(itertools.islice(warm_inputs, min(size, workload.warm)))
+        warm = self._warm(min(max(size, 2), workload.warm))
         items = list(itertools.islice(inputs, size))
         counted: dict[str, Traffic] = {}
+        delay, proxy.delay = proxy.delay, 0.0
         try:
             await self._open_candidates()
             await self._round([warm])
+            proxy.delay = delay
             for player in self._players:
+                # What nobody waits for, a goodbye, is on its way yet.
+                await asyncio.sleep(delay)
                 proxy.traffic = Traffic()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(COUNT_TIMEOUT):
                         await self._turn(player, items, is_first=True)
+                        await asyncio.sleep(delay)
                     counted[player.name] = proxy.traffic.per(size * workload.weight)
         finally:
             for player in self._players:
@@ -344,14 +383,14 @@ class Contest:
             pgbench = Pgbench(program, self._target.dsn, path, script, clients)
             self._players.append(PgbenchPlayer(pgbench))
 
-    async def _round(self, turns: Sequence[Items]) -> dict[str, Sample]:
-        """One sample of every player: the sum of its turns."""
+    async def _round(self, turns: Sequence[Items], idle: str = "") -> dict[str, Sample]:
+        """One sample of every player but the idle one: the sum of its turns."""
         samples: dict[str, Sample] = {}
         for number, items in enumerate(turns):
             self._shuffle(self._players)
             results: dict[str, Any] = {}
             for player in list(self._players):
-                if player.name == PGBENCH and number:
+                if player.name == idle or (player.name == PGBENCH and number):
                     continue
                 try:
                     sample, results[player.name] = await self._turn(
@@ -366,7 +405,7 @@ class Contest:
             for name in YARDSTICKS:
                 results.pop(name, None)
             await self._compare("returned", results)
-        remaining = {player.name for player in self._players}
+        remaining = {player.name for player in self._players} - {idle}
         return {name: samples[name] for name in remaining}
 
     async def _turn(
@@ -466,6 +505,8 @@ async def measure(
         gc.collect()
         gc.freeze()
         for workload in plan.workloads:
+            if plan.shares is not None:
+                plan = dataclasses.replace(plan, seconds=plan.shares.take())
             outcome = await contest(workload, plan, target, admin).play()
             if plan.counts_trips and workload.is_countable:
                 with counting_proxy(target.address) as proxy:

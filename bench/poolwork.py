@@ -14,6 +14,7 @@ Rules:
 """
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from bench.workloads import (
 )
 
 TASK_COUNTS = (1, 10, 64, 256, 1000)
+MOST_TASKS_IF_QUICK = 256
+SLOW_TASKS_IF_QUICK = (10, 64)
 SLEEP = "SELECT pg_sleep($1)"
 SLEEP_SECONDS = 0.2
 # Of so many operations one sleeps, and the first that does is in the middle of these.
@@ -73,15 +76,14 @@ class PoolWorkload(Workload):
         """Any number of operations will do, but not where memory is looked at."""
         return self.stage != "memory"
 
-    @property
-    def least(self) -> int:
+    def least_of(self, scale: str) -> int:
         """Some operations for each task, and enough for percentiles."""
-        return max(100, 2 * self.tasks)
+        return max(100, self.tasks * (1 if scale == "quick" else 2))
 
     @property
     def counted(self) -> int:
-        """Every connection shall have some."""
-        return 2 * self.size
+        """One for every connection."""
+        return self.size
 
 
 def number_of(key: int) -> int:
@@ -226,15 +228,27 @@ def marked(every: int) -> Callable[[], Iterator[tuple[bool, int]]]:
 
 
 def sizes_of(tasks: int) -> Sizes:
-    """Operations in a sample: a second or so for the slowest, some for every task."""
+    """Operations in a sample: a second or so for the slowest, some for every task.
+
+    Where it must be quick, there are not a thousand tasks.
+    """
     if tasks == 1:
         return Sizes(200, 1500, 5000)
-    return Sizes(max(300, tasks), max(3000, 5 * tasks), max(20_000, 20 * tasks))
+    quick = max(300, tasks) if tasks <= MOST_TASKS_IF_QUICK else 0
+    return Sizes(quick, max(3000, 5 * tasks), max(20_000, 20 * tasks))
 
 
 def slow_sizes_of(tasks: int) -> Sizes:
-    """Fewer where one task sleeps by itself: 0.2 s in every hundred operations."""
-    return Sizes(100, 500, 2000) if tasks == 1 else sizes_of(tasks)
+    """Fewer where one task sleeps by itself: 0.2 s in every hundred operations.
+
+    Any sample takes 0.2 s, so two numbers of tasks are enough where it must be quick.
+    """
+    if tasks == 1:
+        return Sizes(0, 500, 2000)
+    sizes = sizes_of(tasks)
+    if tasks in SLOW_TASKS_IF_QUICK:
+        return sizes
+    return dataclasses.replace(sizes, quick=0)
 
 
 READ = (WORLD_SELECT, (1,))
@@ -270,7 +284,8 @@ PACED = [
         "pool_slow_offered",
         "pool, slow",
         "q/s",
-        Sizes(450, 3000, 15_000),
+        # Most of its time nothing is done.
+        Sizes(0, 3000, 15_000),
         marked(SLEEPER_EVERY),
         run_offered,
         warm=450,
@@ -325,7 +340,7 @@ MEMORY = PoolWorkload(
     "pool_memory",
     "pool, memory of idle connections",
     "conn/s",
-    Sizes(200, 200, 200),
+    Sizes(100, 200, 200),
     count,
     run_nothing,
     warm=0,

@@ -39,12 +39,13 @@ class Traffic:
 class CountingProxy:
     """Passes bytes on to a server and counts; `port` is where it listens.
 
-    `address` is a host and port, or the path of a Unix socket.
+    `address` is a host and port, or the path of a Unix socket. Replies are held back
+    by `delay` seconds; without, what is counted are not round trips.
     """
 
     def __init__(self, address: tuple[str, int] | str, delay: float = DELAY) -> None:
         self._address = address
-        self._delay = delay
+        self.delay = delay
         self._open_ones: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.traffic = Traffic()
         self.port = 0
@@ -95,7 +96,7 @@ class CountingProxy:
         async def back() -> None:
             nonlocal is_clients_turn
             while data := await from_server.read(CHUNK):
-                await asyncio.sleep(self._delay)
+                await asyncio.sleep(self.delay)
                 self.traffic.received += len(data)
                 is_clients_turn = True
                 to_client.write(data)

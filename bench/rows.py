@@ -25,8 +25,8 @@ from bench.limit import (
 )
 from bench.workloads import Items, Seat, Sizes, Workload
 
-ROW_SIZES = Sizes(50_000, 300_000, 500_000)
-INSERT_SIZES = Sizes(20_000, 20_000, 100_000)
+ROW_SIZES = Sizes(20_000, 300_000, 500_000)
+INSERT_SIZES = Sizes(2000, 20_000, 100_000)
 INSERT = "INSERT INTO bulk (id, name, ratio) VALUES ($1, $2, $3)"
 
 COLUMN_SETS = {

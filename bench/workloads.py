@@ -41,7 +41,10 @@ class Seat:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many operations one sample has: quick, by default, and in full."""
+    """How many operations one sample has: quick, by default, and in full.
+
+    With 0 the workload is left out at that scale.
+    """
 
     quick: int
     default: int
@@ -58,12 +61,13 @@ class Workload:
     """One row of the table: what is run, on what, and how it is checked.
 
     `inputs` gives what the operations work on, endlessly; `run` works through a list
-    of them. At most `warm` operations are run before the first sample, on
-    `warm_inputs` where those differ. `before` is SQL that is run in the candidate's
-    schema ahead of every sample, outside the clock; `state` is a query whose result
-    must be the same in all schemas in the end. A sample is taken in `slices`, between
-    which the candidates take turns. `limit` makes, from the same inputs,
-    the raw exchange that shows what the server can do. `needs` names an opener of Seat.
+    of them. At most `warm` operations are run before the first sample, and at least
+    `least_warm`, on `warm_inputs` where those differ. `before` is SQL that is run in
+    the candidate's schema ahead of every sample, outside the clock; `state` is a query
+    whose result must be the same in all schemas in the end. A sample is taken in
+    `slices`, between which the candidates take turns. `limit` makes, from the same
+    inputs, the raw exchange that shows what the server can do. `needs` names an opener
+    of Seat.
     `tables` is SQL that makes, where it is missing, what all candidates read. An item
     stands for `weight` of the units that are counted. `pgbench` is the same work as a
     script for pgbench, PostgreSQL's own client in C. `lacking` names candidates that
@@ -77,6 +81,7 @@ class Workload:
     inputs: Callable[[], Iterator[Any]]
     run: Callable[[Seat, Items], Awaitable[Any]]
     warm: int = 200
+    least_warm: int = 1
     slices: int = 8
     warm_inputs: Callable[[], Iterator[Any]] | None = None
     before: str = ""
@@ -94,15 +99,14 @@ class Workload:
         """Whether any number of items will do: they can be run slice by slice."""
         return self.slices > 1
 
-    @property
-    def least(self) -> int:
-        """The fewest items in a sample."""
-        return self.slices
+    def least_of(self, scale: str) -> int:
+        """The fewest items in a sample: one for each slice, or one at all."""
+        return 1 if scale == "quick" else self.slices
 
     @property
     def counted(self) -> int:
         """The items whose round trips are counted."""
-        return 2
+        return 1
 
 
 def random_ids(seed: int) -> Iterator[int]:
@@ -411,6 +415,8 @@ PIPELINED = [
             different_statements(0xABCDEF01),
             run,
             warm_inputs=different_statements(0x12345678),
+            # The server plans a statement anew the first five times.
+            least_warm=6,
         )
         for name, run in (("batch_20", run_batch), ("pipeline_20", run_pipeline))
     ),

@@ -3,11 +3,12 @@
 import itertools
 import socket
 import threading
+from collections import Counter
 
 import pytest
 
 from bench import limit
-from bench.__main__ import make_parts, parser, share_of
+from bench.__main__ import fitting, make_parts, parser
 from bench.candidates import CANDIDATES, importable
 from bench.goals import GOALS, Goal, judge
 from bench.measure import LIMIT, Contest, Outcome, Plan, Sample, sliced
@@ -227,11 +228,24 @@ def test_prices_of_values_are_asked_for_once_and_in_few_short_rounds():
     assert [part.is_for_one_loop for part in quick.values()] == [False, False, True]
 
 
-def test_all_workloads_share_the_seconds():
-    """Types alone have no share."""
-    assert share_of(100.0, 8) == 10.0
-    assert share_of(100.0, 0) == 80.0
-    assert share_of(0.0, 8) == 0.0
+def test_what_is_left_out_of_the_short_run_is_printed(capsys):
+    """By name; a run at another scale has everything."""
+    chosen, _, _ = chosen_workloads(["fetch_1000*"])
+    names = [one.name for one in fitting(chosen, "quick")]
+    assert names == ["fetch_1000", "fetch_10000", "fetch_100000"]
+    told = "left out of the short run: fetch_1000000\n"
+    assert capsys.readouterr().err == told
+    assert fitting(chosen, "default") == chosen
+    assert capsys.readouterr().err == ""
+
+
+def test_every_table_of_the_short_run_keeps_rows():
+    """Two at least, of those that have rows left out."""
+    every = [*WORKLOADS.values(), *POOL_WORKLOADS.values()]
+    kept = Counter(one.group for one in every if one.sizes.quick)
+    lost = {one.group for one in every if not one.sizes.quick}
+    assert lost
+    assert all(kept[group] >= 2 for group in lost)
 
 
 def test_pattern_without_workload_is_an_error():

@@ -13,6 +13,7 @@ from bench.limit import int4, message, reply_end, serial_limit
 from bench.measure import Contest, Plan, Sample, joined, takes_part
 from bench.proxy import Traffic, counting_proxy, through
 from bench.server import Target
+from bench.shares import FLOOR, Shares
 from bench.workloads import Sizes, Workload
 from bench.yardstick import PGBENCH
 
@@ -50,11 +51,11 @@ class Player:
         """Nothing is open."""
 
 
-def contest_of(players, work, **plan):
-    """A contest of these players, as after its warm-up."""
+def contest_of(players, work, scale="quick", **plan):
+    """A contest of these players, which are connected."""
     plan = {"rounds": 7, "seed": 1, **plan}
     target = Target("postgresql://nowhere/x", private=False)
-    contest = Contest(work, Plan([], [work], "quick", **plan), target, None)
+    contest = Contest(work, Plan([], [work], scale, **plan), target, None)
     contest._players = list(players)
     return contest
 
@@ -69,13 +70,104 @@ async def test_samples_fit_into_the_seconds_that_there_are(monkeypatch):
     assert size * 0.004 * 7 == pytest.approx(7.0, rel=0.02)
 
 
-async def test_a_sample_has_one_operation_for_each_slice_at_least(monkeypatch):
-    """However slow everybody is."""
+@pytest.mark.parametrize(("scale", "least"), [("quick", 1), ("default", 8)])
+async def test_a_sample_has_one_operation_for_each_slice_at_least(
+    monkeypatch, scale, least
+):
+    """However slow everybody is; one at all where it must be quick."""
     monkeypatch.setattr(measure.time, "perf_counter", lambda: 0.0)
     work = workload(weight=1000)
-    contest = contest_of([Player("chopin", 60.0)], work, seconds=1.0)
+    contest = contest_of([Player("chopin", 60.0)], work, scale, seconds=1.0)
     await contest._fit(itertools.count())
-    assert contest.outcome.operations == work.slices * 1000
+    assert contest.outcome.operations == least * 1000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slices"),
+    [(7.0, 8), (7.0 * 4 * 2 * measure.TURN_SECONDS, 4), (0.01, 1)],
+)
+async def test_turns_are_not_too_short(monkeypatch, seconds, slices):
+    """Two players take eight turns each in a round, or as many as there is time for."""
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: 0.0)
+    players = [Player("chopin", 0.0001), Player("asyncpg", 0.0001)]
+    contest = contest_of(players, workload(), seconds=seconds)
+    await contest._fit(itertools.count())
+    assert contest._slices == slices
+
+
+async def test_counting_round_trips_has_its_part_of_the_seconds(monkeypatch):
+    """It comes after the rounds."""
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: 0.0)
+    contest = contest_of(
+        [Player("chopin", 0.004)], workload(), seconds=7.0, counts_trips=True
+    )
+    await contest._fit(itertools.count())
+    expected = 7.0 - measure.COUNTING_SECONDS
+    assert contest.outcome.operations * 0.004 * 7 == pytest.approx(expected, abs=0.05)
+
+
+class Clock:
+    """Goes on by so much each time it is read."""
+
+    def __init__(self, step):
+        self.now = 0.0
+        self.step = step
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("step", "more", "counts"),
+    [
+        (0.0, {"warm": 20}, [1, 2, 4, 8, 5]),
+        (0.0, {"warm": 20, "least_warm": 15}, [15, 5]),
+        (0.1, {"warm": 20}, [1, 2]),
+        (9.0, {"warm": 20, "least_warm": 6}, [6]),
+        (0.0, {"warm": 0}, []),
+    ],
+)
+async def test_warming_up_takes_half_a_round_at_most(monkeypatch, step, more, counts):
+    """But what has to be done in any case is done."""
+    monkeypatch.setattr(measure.time, "perf_counter", Clock(step))
+    player = Player("chopin", 0.0)
+    await contest_of([player], workload(**more), seconds=7.0)._warm_up()
+    assert player.counts == counts
+
+
+async def test_pgbench_does_not_warm_up_again_and_again():
+    """Nothing of it is there after it has played."""
+    players = [Player("chopin", 0.0), Player(PGBENCH, 0.0)]
+    await contest_of(players, workload(), seconds=7.0)._warm_up()
+    assert players[0].counts[:3] == [1, 2, 4]
+    assert players[1].counts == [1]
+
+
+async def test_all_is_warmed_up_where_time_does_not_count():
+    """But no more than a sample has."""
+    player = Player("chopin", 0.0)
+    await contest_of([player], workload(warm=30))._warm_up()
+    assert player.counts == [20]
+
+
+def test_workloads_share_the_seconds_that_are_left():
+    """One that takes less leaves more for the others, and the other way round."""
+    clock = Clock(0.0)
+    shares = Shares(100.0, 10, clock)
+    assert shares.take() == 10.0
+    clock.now = 1.0
+    assert shares.take() == 11.0
+    clock.now = 28.0
+    assert shares.take() == 9.0
+
+
+def test_nobody_has_less_than_the_floor():
+    """Even where nothing is left at all, or nobody was counted on."""
+    clock = Clock(0.0)
+    shares = Shares(100.0, 2, clock)
+    clock.now = 200.0
+    assert [shares.take() for _ in range(3)] == [FLOOR * 50.0] * 3
 
 
 async def test_pgbench_plays_once_in_a_round_and_does_the_same_work():
@@ -165,6 +257,26 @@ async def test_what_is_sent_without_waiting_is_one_round_trip(bursts, turns):
             assert proxy.traffic.per(2) == Traffic(turns, sent, sent)
         for _ in range(2):
             await echo.ended.acquire()
+
+
+async def test_the_proxy_is_slow_only_while_it_counts():
+    """Not for the warm-up, which is longer."""
+    proxy = SimpleNamespace(delay=0.02, traffic=Traffic())
+    player = Player("chopin", 0.0)
+    delays = []
+
+    def ready(items):
+        delays.append((len(items), proxy.delay))
+
+        async def run():
+            proxy.traffic.turns += 3 * len(items)
+
+        return run
+
+    player.ready = ready
+    counted = await contest_of([player], workload()).traffic(proxy)
+    assert delays == [(2, 0.0), (1, 0.02)]
+    assert counted == {"chopin": Traffic(3.0, 0.0, 0.0)}
 
 
 def test_the_proxy_stands_in_the_servers_place():
