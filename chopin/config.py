@@ -266,7 +266,14 @@ _ENVIRONMENT_SETTINGS = {
 _STRONG_SSLMODES = frozenset({SSLMode.require, SSLMode.verify_ca, SSLMode.verify_full})
 
 
+_DEFAULTS = {key.name: key.default for key in KEYS.values()}
+_FIELDS = [field.name for field in fields(ConnectConfig)]
 _BY_VARIABLE = {key.env: key.name for key in KEYS.values() if key.env is not None}
+
+# Variables that say where files are.
+_DIRECTORIES = ("HOME", "APPDATA", "PGSYSCONFDIR")
+
+_VARIABLES = {*_BY_VARIABLE, *_ENVIRONMENT_SETTINGS, "PGREQUIRESSL", *_DIRECTORIES}
 
 
 class _Source(NamedTuple):
@@ -312,7 +319,9 @@ def parse_config(
 
     Source: PostgreSQL docs, "Database Connection Control Functions".
     """
-    env = os.environ if environ is None else environ
+    environ = os.environ if environ is None else environ
+    # read once: `os.environ` decodes a variable each time that it is asked for it
+    env = {name: environ[name] for name in environ if name in _VARIABLES}
     environment = _environment_source(env)
     sources = [_arguments_source(dict(options))]
     settings = _user_settings(options.get("server_settings"), sources[0])
@@ -327,9 +336,8 @@ def parse_config(
         sources.append(_Source("default", {"sslrootcert": "system"}, is_shown=True))
 
     given = {name for source in sources for name in source.values}
-    found = {
-        name: _resolve(name, sources) if name in given else key.default
-        for name, key in KEYS.items()
+    found = _DEFAULTS | {
+        name: _resolve(name, sources) for name in KEYS if name in given
     }
     found["ssl_context"] = ssl if isinstance(ssl, ssl_module.SSLContext) else None
     _settle_tls(found, is_mode_given=_first_with("sslmode", sources) is not None)
@@ -339,7 +347,7 @@ def parse_config(
     found["user"] = found["user"] or _system_user()
     found["database"] = found["database"] or found["user"]
     found["hosts"] = _with_passwords(_hosts(sources), found, env)
-    return ConnectConfig(**{f.name: found[f.name] for f in fields(ConnectConfig)})
+    return ConnectConfig(*map(found.__getitem__, _FIELDS))
 
 
 # --- the sources ---------------------------------------------------------------------
@@ -552,6 +560,8 @@ def _with_passwords(
         name = "pgpass.conf" if sys.platform == "win32" else ".pgpass"
         path = os.path.join(home, name)
     entries = read_passfile(path)
+    if not entries:
+        return hosts
     database, user = found["database"], found["user"]
     return tuple(
         with_password(
