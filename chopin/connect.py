@@ -26,6 +26,7 @@ from typing import TypeVar
 from chopin._codecs import CodecMap
 from chopin._execute import fetch_value
 from chopin._rows import Description, Record
+from chopin._tlscontexts import shared_context
 from chopin.aio import WireProtocol
 from chopin.authenticate import Authenticator
 from chopin.config import ConnectConfig, Host, SessionAttribute
@@ -39,7 +40,6 @@ from chopin.exceptions import (
     TooManyConnectionsError,
     UnsupportedClientFeatureError,
 )
-from chopin.tls import make_context
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class _Attempt:
     @functools.cached_property
     def _context(self) -> ssl.SSLContext:
         """Made when first wanted: for a socket, missing files do not matter."""
-        context = make_context(self._config)
+        context = shared_context(self._config)
         assert context is not None
         return context
 
