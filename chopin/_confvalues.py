@@ -81,7 +81,7 @@ def check_text(name: str, text: str) -> str:
     """Return `text` if it can be sent to a server at all."""
     if "\0" in text:
         raise ClientConfigurationError(f"{name} must not contain a NUL byte")
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise ClientConfigurationError(f"{name} must be text that UTF-8 can encode")
     return text
 

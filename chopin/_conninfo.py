@@ -31,6 +31,9 @@ _SPACES = " \t\n\v\f\r"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _SCHEMES = ("postgresql", "postgres")
 
+_AFTER_HOST = re.compile("[:/?,]")
+_AFTER_PORT = re.compile("[/?,]")
+
 _HEX_PAIR = re.compile(r"%([0-9A-Fa-f]{2})?")
 
 _UNQUOTED_VALUE = re.compile(rf"(?:[^\\{_SPACES}]|\\.|\\\Z)*", re.DOTALL)
@@ -187,11 +190,11 @@ def _read_hosts(rest: str, authority: dict[str, str]) -> str:
                     '":" and a port, "," and a host, "/" or "?"'
                 )
         else:
-            end = _find_any(rest, ":/?,")
+            end = _up_to(_AFTER_HOST, rest)
             host, rest = rest[:end], rest[end:]
         port = ""
         if rest.startswith(":"):
-            end = _find_any(rest, "/?,")
+            end = _up_to(_AFTER_PORT, rest)
             port, rest = rest[1:end], rest[end:]
         hosts.append(host)
         ports.append(port)
@@ -204,9 +207,10 @@ def _read_hosts(rest: str, authority: dict[str, str]) -> str:
     return rest
 
 
-def _find_any(text: str, stops: str) -> int:
-    """The index of the first character of `stops` in `text`, or its length."""
-    return next((i for i, char in enumerate(text) if char in stops), len(text))
+def _up_to(stop: re.Pattern[str], text: str) -> int:
+    """The index of the first `stop` in `text`, or its length."""
+    found = stop.search(text)
+    return len(text) if found is None else found.start()
 
 
 def _read_query(query: str, pairs: list[tuple[str, str]]) -> None:

@@ -22,7 +22,6 @@ from chopin.retry import kind_of
 if TYPE_CHECKING:
     from chopin._rows import Description
     from chopin.connection import Connection
-    from chopin.scram import SaltedCache
 
 
 class Opener:
@@ -45,7 +44,6 @@ class Opener:
         self._clock = clock
         self._codecs = CodecMap(None, settings.registry)
         self._descriptions: dict[str, Description] = {}
-        self._salted: SaltedCache = {}
 
     def forget(self) -> None:
         """Tell new connections nothing of what the old ones have learnt of texts."""
@@ -89,7 +87,6 @@ class Opener:
                 record_class=settings.record_class,
                 codecs=self._codecs,
                 descriptions=self._descriptions,
-                salted_cache=self._salted,
             )
             return settings.connection_class(session)
         dsn, options = settings.listen_args if listens else settings.connect_args

@@ -322,7 +322,10 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
                     send_terminate(self)
                     if not self.lingers or timeout is None:
                         self.transport.close()
-                await asyncio.shield(self.closed)
+                # one turn of the loop closes a transport that has nothing left to send
+                await asyncio.sleep(0)
+                if not self.closed.done():
+                    await asyncio.shield(self.closed)
         except BaseException:
             self.terminate()
             raise

@@ -29,7 +29,7 @@ from chopin.exceptions import (
     ProtocolError,
     UnsupportedClientFeatureError,
 )
-from chopin.scram import SaltedCache, ScramClient, md5_password
+from chopin.scram import SALTED, ScramClient, md5_password
 from chopin.tls import tls_server_end_point
 
 # PostgreSQL's default of 4,096 takes about a millisecond, less than a hand-over to a
@@ -44,24 +44,15 @@ class Authenticator:
 
     Args:
         session: connected, nothing sent yet.
-        salted_cache: of SCRAM, shared by connections with the same password.
     """
 
-    def __init__(self, session: WireProtocol, salted_cache: SaltedCache) -> None:
+    def __init__(self, session: WireProtocol) -> None:
         self._session = session
         self._config: ConnectConfig = session.config
-        self._salted_cache = salted_cache
         self._ssl_object = session.extra_info("ssl_object")
         self._scram: ScramClient | None = None
         self._answered: str | None = None
         self._is_complete = False
-        self._answers: dict[int, Callable[[bytes], Awaitable[bytes | None]]] = {
-            3: self._cleartext,
-            5: self._md5,
-            10: self._sasl,
-            11: self._sasl_continue,
-            12: self._sasl_final,
-        }
 
     async def run(self) -> None:
         """Take the session from StartupMessage to ReadyForQuery.
@@ -82,13 +73,13 @@ class Authenticator:
             if code == 0:
                 self._complete()
                 continue
-            answer = self._answers.get(code)
+            answer = _ANSWERS.get(code)
             if answer is None:
                 name = _UNSUPPORTED.get(code, f"method {code}")
                 raise UnsupportedClientFeatureError(
                     f"the server asks for {name} authentication, which is not supported"
                 )
-            reply = await answer(data)
+            reply = await answer(self, data)
             if reply is not None:
                 send_password(self._session, reply)
         if not self._is_complete:
@@ -170,7 +161,7 @@ class Authenticator:
             channel_binding=self._config.channel_binding,
             cbind_data=tls_server_end_point(certificate) if certificate else None,
             tls=self._ssl_object is not None,
-            salted_cache=self._salted_cache,
+            salted_cache=SALTED,
         )
         first = self._scram.client_first()
         name = self._scram.mechanism.encode("ascii")
@@ -195,3 +186,14 @@ class Authenticator:
                 "the server goes on with an exchange that was not begun"
             )
         return self._scram
+
+
+# Of the class, not of each object: bound methods would keep it, and the password, alive
+# until the garbage collector comes.
+_ANSWERS: dict[int, Callable[[Authenticator, bytes], Awaitable[bytes | None]]] = {
+    3: Authenticator._cleartext,
+    5: Authenticator._md5,
+    10: Authenticator._sasl,
+    11: Authenticator._sasl_continue,
+    12: Authenticator._sasl_final,
+}

@@ -66,7 +66,7 @@ Password = str | Callable[[], str | Awaitable[str]]
 Path = str | os.PathLike[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class ConnectConfig:
     """All that is known before the first byte is sent.
 
@@ -127,6 +127,8 @@ class ConnectConfig:
         statement_cache_size: How many prepared statements a connection keeps.
         max_cached_statement_lifetime: Seconds that one is kept; 0 for ever.
         max_cacheable_statement_size: Characters of the longest one kept; 0 for any.
+        watched: With the same arguments and environment the configuration is the same
+            while none of these files exists; None if it depends on more than that.
 
     Source: PostgreSQL docs, "Parameter Key Words".
     """
@@ -178,6 +180,7 @@ class ConnectConfig:
     statement_cache_size: int
     max_cached_statement_lifetime: float
     max_cacheable_statement_size: int
+    watched: tuple[str, ...] | None
 
 
 class ConnectOptions(TypedDict, total=False):
@@ -266,7 +269,15 @@ _ENVIRONMENT_SETTINGS = {
 _STRONG_SSLMODES = frozenset({SSLMode.require, SSLMode.verify_ca, SSLMode.verify_full})
 
 
+_DEFAULTS = {key.name: key.default for key in KEYS.values()}
+_FIELDS = [field.name for field in fields(ConnectConfig)]
 _BY_VARIABLE = {key.env: key.name for key in KEYS.values() if key.env is not None}
+
+# Variables that say where files are.
+_DIRECTORIES = ("HOME", "APPDATA", "PGSYSCONFDIR")
+
+#: All environment variables that are looked at.
+VARIABLES = {*_BY_VARIABLE, *_ENVIRONMENT_SETTINGS, "PGREQUIRESSL", *_DIRECTORIES}
 
 
 class _Source(NamedTuple):
@@ -312,7 +323,9 @@ def parse_config(
 
     Source: PostgreSQL docs, "Database Connection Control Functions".
     """
-    env = os.environ if environ is None else environ
+    environ = os.environ if environ is None else environ
+    # read once: `os.environ` decodes a variable each time that it is asked for it
+    env = {name: environ[name] for name in environ if name in VARIABLES}
     environment = _environment_source(env)
     sources = [_arguments_source(dict(options))]
     settings = _user_settings(options.get("server_settings"), sources[0])
@@ -327,19 +340,20 @@ def parse_config(
         sources.append(_Source("default", {"sslrootcert": "system"}, is_shown=True))
 
     given = {name for source in sources for name in source.values}
-    found = {
-        name: _resolve(name, sources) if name in given else key.default
-        for name, key in KEYS.items()
+    found = _DEFAULTS | {
+        name: _resolve(name, sources) for name in KEYS if name in given
     }
     found["ssl_context"] = ssl if isinstance(ssl, ssl_module.SSLContext) else None
     _settle_tls(found, is_mode_given=_first_with("sslmode", sources) is not None)
     _settle_protocol(found)
     _check_encoding(found["client_encoding"], _first_with("client_encoding", sources))
     found["server_settings"] = _server_settings(found, settings, env)
-    found["user"] = found["user"] or _system_user()
+    user = found["user"]
+    found["user"] = user or _system_user()
     found["database"] = found["database"] or found["user"]
     found["hosts"] = _with_passwords(_hosts(sources), found, env)
-    return ConnectConfig(**{f.name: found[f.name] for f in fields(ConnectConfig)})
+    found["watched"] = _watched(found, env) if user else None
+    return ConnectConfig(*map(found.__getitem__, _FIELDS))
 
 
 # --- the sources ---------------------------------------------------------------------
@@ -542,16 +556,10 @@ def _with_passwords(
     hosts: tuple[Host, ...], found: Mapping[str, Any], env: Mapping[str, str]
 ) -> tuple[Host, ...]:
     """The hosts with what the password file has for them, if it is needed."""
-    if found["password"] is not None:
+    path = _passfile(found, env)
+    entries = [] if path is None else read_passfile(path)
+    if not entries:
         return hosts
-    path = found["passfile"]
-    if path is None:
-        home = _home(env)
-        if home is None:
-            return hosts
-        name = "pgpass.conf" if sys.platform == "win32" else ".pgpass"
-        path = os.path.join(home, name)
-    entries = read_passfile(path)
     database, user = found["database"], found["user"]
     return tuple(
         with_password(
@@ -559,6 +567,32 @@ def _with_passwords(
         )
         for host in hosts
     )
+
+
+def _passfile(found: Mapping[str, Any], env: Mapping[str, str]) -> str | None:
+    """The password file, if it is needed and there is a place for it."""
+    if found["password"] is not None:
+        return None
+    path: str | None = found["passfile"]
+    home = _home(env)
+    if path is None and home is not None:
+        name = "pgpass.conf" if sys.platform == "win32" else ".pgpass"
+        path = os.path.join(home, name)
+    return path
+
+
+def _watched(
+    found: Mapping[str, Any], env: Mapping[str, str]
+) -> tuple[str, ...] | None:
+    """See `ConnectConfig.watched`: what is not in the arguments is asked elsewhere."""
+    names, _ = split_ports(found["host"], "")
+    is_all_said = names and all(names) and env.get("HOME")
+    if not is_all_said or found["service"] is not None:
+        return None
+    if any(host.password_from_passfile for host in found["hosts"]):
+        return None
+    passfile = _passfile(found, env)
+    return () if passfile is None else (passfile,)
 
 
 def _server_settings(

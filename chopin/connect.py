@@ -26,6 +26,7 @@ from typing import TypeVar
 from chopin._codecs import CodecMap
 from chopin._execute import fetch_value
 from chopin._rows import Description, Record
+from chopin._tlscontexts import shared_context
 from chopin.aio import WireProtocol
 from chopin.authenticate import Authenticator
 from chopin.config import ConnectConfig, Host, SessionAttribute
@@ -39,8 +40,6 @@ from chopin.exceptions import (
     TooManyConnectionsError,
     UnsupportedClientFeatureError,
 )
-from chopin.scram import SaltedCache
-from chopin.tls import make_context
 
 T = TypeVar("T")
 
@@ -60,7 +59,6 @@ async def connect_session(
     record_class: type[Record] = Record,
     codecs: CodecMap | None = None,
     descriptions: dict[str, Description] | None = None,
-    salted_cache: SaltedCache | None = None,
 ) -> WireProtocol:
     """Open a session as the configuration says.
 
@@ -69,7 +67,6 @@ async def connect_session(
         record_class: of its rows.
         codecs: the scope above the session's own codecs; None for the built-in table.
         descriptions: statements known already, shared by the sessions of a pool.
-        salted_cache: of SCRAM, shared by connections with the same password.
 
     Raises:
         TimeoutError: `config.timeout` is over.
@@ -79,7 +76,7 @@ async def connect_session(
     for name in ("scram_client_key", "scram_server_key", "oauth_issuer"):
         if getattr(config, name) is not None:
             raise UnsupportedClientFeatureError(f"{name} is not supported: remove it")
-    attempt = _Attempt(config, record_class, codecs, descriptions, salted_cache)
+    attempt = _Attempt(config, record_class, codecs, descriptions)
     try:
         async with asyncio.timeout(config.timeout):
             if config.target_session_attrs is SessionAttribute.prefer_standby:
@@ -110,18 +107,16 @@ class _Attempt:
         record_class: type[Record],
         codecs: CodecMap | None,
         descriptions: dict[str, Description] | None,
-        salted_cache: SaltedCache | None,
     ) -> None:
         self._config = config
         self._record_class = record_class
         self._codecs = codecs
         self._descriptions = {} if descriptions is None else descriptions
-        self._salted_cache = {} if salted_cache is None else salted_cache
 
     @functools.cached_property
     def _context(self) -> ssl.SSLContext:
         """Made when first wanted: for a socket, missing files do not matter."""
-        context = make_context(self._config)
+        context = shared_context(self._config)
         assert context is not None
         return context
 
@@ -151,7 +146,10 @@ class _Attempt:
         return iter(items)
 
     async def _limited(self, awaitable: Awaitable[T]) -> T:
-        async with asyncio.timeout(self._config.connect_timeout):
+        seconds = self._config.connect_timeout
+        if seconds is None:
+            return await awaitable
+        async with asyncio.timeout(seconds):
             return await awaitable
 
     async def _any_tls(
@@ -183,12 +181,13 @@ class _Attempt:
             except OSError as error:
                 error.add_note(f"while connecting to {describe(place)}")
                 raise
-            if session.extra_info("ssl_object") is None:
+            if place.tls is not None:
                 # a cancel request goes the way that the session went
-                session.place = dataclasses.replace(place, tls=None)
-            else:
-                session.place = dataclasses.replace(place, is_tls_optional=False)
-            await Authenticator(session, self._salted_cache).run()
+                tls = place.tls if session.extra_info("ssl_object") else None
+                session.place = dataclasses.replace(
+                    place, tls=tls, is_tls_optional=False
+                )
+            await Authenticator(session).run()
             await _check_kind(session, wanted)
         except BaseException:
             session.terminate()

@@ -52,10 +52,11 @@ from chopin._ops import (
 from chopin._rows import Record, check_record_class
 from chopin._settings import ConnectionSettings, parse_server_version
 from chopin._shapes import row_shape
+from chopin._sharedconfig import shared_config
 from chopin.aio import WireProtocol
 from chopin.batching import Batched
 from chopin.codecs import CodecSpec, JSONOption
-from chopin.config import ConnectOptions, parse_config
+from chopin.config import ConnectOptions
 from chopin.connect import connect_session
 from chopin.copying import Copying
 from chopin.cursor import CursorFactory
@@ -712,7 +713,7 @@ async def connect(
     check_record_class(record_class)
     scope = scope_of(codecs, json)
     session = await connect_session(
-        parse_config(dsn, **options), record_class=record_class, codecs=scope
+        shared_config(dsn, options), record_class=record_class, codecs=scope
     )
     session.pooled = pooler is not None
     return connection_class(session)

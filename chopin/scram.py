@@ -54,8 +54,13 @@ MAX_ITERATIONS = 100_000
 MAX_MESSAGE_BYTES = 8192
 # As many bytes as libpq takes; 24 characters in base64.
 NONCE_BYTES = 18
-# One role has one salt: more entries only come from passwords that changed.
-MAX_CACHED_KEYS = 16
+# One role of one server has one salt: so many roles are remembered.
+MAX_CACHED_KEYS = 64
+
+#: What this process has worked out: SaltedPassword by password, salt and rounds, which
+#: RFC 5802, section 3, lets a client keep. To the servers that know the password it is
+#: worth as much; to all others nothing.
+SALTED: SaltedCache = {}
 
 # printable ASCII without the comma, RFC 5802 section 7
 _NONCE = rb"[\x21-\x2b\x2d-\x7e]+"

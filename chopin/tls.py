@@ -12,8 +12,8 @@ Rules:
   ``~/.postgresql`` may be absent. (libpq goes on without a root certificate,
   a client certificate or a revocation list that it cannot find.)
 - A context of the user's own is used as it is and never changed.
-- Blocking file access happens here and only here: contexts are built once per
-  configuration, not once per connection.
+- Blocking file access happens here and only here; `chopin._tlscontexts` sees to it
+  that contexts are built once per configuration, not once per connection.
 - No error text holds the passphrase of a key.
 
 What is checked of the server's certificate:
@@ -50,7 +50,8 @@ _TLS_VERSIONS = {
     "tlsv1.2": ssl.TLSVersion.TLSv1_2,
     "tlsv1.3": ssl.TLSVersion.TLSv1_3,
 }
-_SYSTEM = "system"
+#: The value of sslrootcert that stands for the authorities of the system.
+SYSTEM = "system"
 
 
 class TlsConfig(Protocol):
@@ -271,7 +272,7 @@ def _tls_version(argument: str, value: str | ssl.TLSVersion) -> ssl.TLSVersion:
 
 def _load_roots(context: ssl.SSLContext, config: TlsConfig, sslmode: str) -> bool:
     """Load what the server's certificate is checked against; False for nothing."""
-    if config.sslrootcert == _SYSTEM:
+    if config.sslrootcert == SYSTEM:
         if sslmode != "verify-full":
             raise ClientConfigurationError(
                 f"sslrootcert=system is too weak with sslmode={sslmode}: everybody "
@@ -288,7 +289,7 @@ def _load_roots(context: ssl.SSLContext, config: TlsConfig, sslmode: str) -> boo
         if sslmode.startswith("verify-"):
             raise ClientConfigurationError(
                 f"sslrootcert: sslmode={sslmode} needs root certificates and there "
-                f"is no file {_default_file('root.crt')}; create it, name one with "
+                f"is no file {default_file('root.crt')}; create it, name one with "
                 "sslrootcert, or use sslrootcert=system with sslmode=verify-full"
             )
         return False
@@ -331,7 +332,7 @@ def _load_client_certificate(context: ssl.SSLContext, config: TlsConfig) -> None
         if b"PRIVATE KEY-----" not in Path(certificate).read_bytes():
             raise ClientConfigurationError(
                 f"sslkey: there is a client certificate {certificate!r} but no key "
-                f"for it; create {_default_file('postgresql.key')} or set sslkey"
+                f"for it; create {default_file('postgresql.key')} or set sslkey"
             )
         key = certificate
     _check_key_file(key)
@@ -374,11 +375,12 @@ def _existing(argument: str, named: str | None, default: str) -> str | None:
         if not os.path.exists(path):
             raise ClientConfigurationError(f"{argument}: no file {path!r}")
         return path
-    path = _default_file(default)
+    path = default_file(default)
     return path if os.path.exists(path) else None
 
 
-def _default_file(name: str) -> str:
+def default_file(name: str) -> str:
+    """Where a file is that the user does not name: below ``~/.postgresql``."""
     if os.name == "nt":
         return os.path.join(os.environ.get("APPDATA", ""), "postgresql", name)
     return os.path.join(os.path.expanduser("~"), ".postgresql", name)

@@ -1,15 +1,18 @@
 """connect: where to, as whom, how safe, and with which settings."""
 
 import asyncio
+import gc
+import hashlib
 import os
 import socket
 import ssl
+import weakref
 from urllib.parse import quote
 
 import pytest
 
 import chopin
-from chopin import exceptions
+from chopin import authenticate, exceptions
 from tests.support.proxy import Wire
 
 WHO = "SELECT current_user::text"
@@ -377,6 +380,49 @@ async def test_password_in_the_dsn(server, connect, application_name):
         f"?application_name={application_name}"
     )
     assert await conn.fetchval(WHO) == "scram_user"
+
+
+async def test_password_is_hashed_once(connect, tcp_dsn, passwords, monkeypatch):
+    """The slow hash of SCRAM is made once, and again when the password has changed."""
+    kept = {}
+    monkeypatch.setattr(authenticate, "SALTED", kept)
+    slowly = hashlib.pbkdf2_hmac
+    hashed = []
+
+    def hash_password(name, password, *args):
+        hashed.append(password)
+        return slowly(name, password, *args)
+
+    monkeypatch.setattr(hashlib, "pbkdf2_hmac", hash_password)
+    options = {"user": "scram_user", "password": passwords["scram_user"]}
+    for _ in range(3):
+        conn = await connect(tcp_dsn, **options)
+        assert await conn.fetchval(WHO) == "scram_user"
+    assert len(hashed) == 1
+    for _ in range(2):
+        with pytest.raises(chopin.InvalidPasswordError):
+            await connect(tcp_dsn, **options | {"password": "wrong"})
+    assert len(hashed) == 3
+    assert len(kept) == 1
+
+
+async def test_closed_connection_leaves_nothing(tcp_dsn, passwords):
+    """Session, socket and password are freed without the garbage collector."""
+    gc.disable()
+    try:
+        conn = await chopin.connect(
+            tcp_dsn,
+            user="scram_user",
+            password=passwords["scram_user"],
+            ssl="disable",  # asyncio's TLS is a circle of its own
+        )
+        session = weakref.ref(conn._session)
+        await conn.close()
+        del conn
+        await asyncio.sleep(0)
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 async def test_clear_text_password(server, connect, dsn, tcp_dsn, passwords):

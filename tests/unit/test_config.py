@@ -131,7 +131,7 @@ def test_samples_cover_the_table():
 
 def test_table_options_and_config_name_the_same_parameters():
     """The three lists of parameters cannot drift apart."""
-    derived = {"hosts", "ssl_context", "server_settings"}
+    derived = {"hosts", "ssl_context", "server_settings", "watched"}
     assert set(ConnectOptions.__annotations__) == set(KEYS) | {
         "dbname",
         "ssl",

@@ -9,12 +9,20 @@ import pwd
 import random
 import socket
 import struct
+import sys
 
 import pytest
 
 import chopin
-from chopin.config import parse_config
-from chopin.dial import NoTLSError, plan_tls, request_cancel, resolve
+from chopin.config import Host, parse_config
+from chopin.dial import (
+    NoTLSError,
+    Place,
+    _is_connected_at_once,
+    plan_tls,
+    request_cancel,
+    resolve,
+)
 from chopin.exceptions import (
     CannotConnectNowError,
     InvalidAuthorizationSpecificationError,
@@ -382,6 +390,40 @@ async def test_addresses_are_looked_up_once_each():
     config = parse_config(host="@abstract", user="ada")
     ((family, path),) = await resolve(config.hosts[0])
     assert (family, path[0]) == (socket.AF_UNIX, "\0")
+
+
+def place_of(family, address):
+    host, port = address if family == socket.AF_INET else ("localhost", 0)
+    return Place(Host(host, None, port), family, address, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the loop does it")
+@on_both_loops
+async def test_server_on_this_machine_is_there_at_once():
+    """What the kernel has connected already takes no turn of the loop."""
+    with BlackHole() as server, socket.socket() as sock:
+        sock.setblocking(False)
+        address = (server.host, server.port)
+        assert _is_connected_at_once(sock, place_of(socket.AF_INET, address))
+        assert sock.getpeername() == address
+
+
+@pytest.mark.parametrize("address", [("127.0.0.1", 0), ("192.0.2.1", 5432), "@unix"])
+@on_both_loops
+async def test_everything_else_is_left_to_the_loop(address):
+    """Where nobody listens it fails as ever; other machines are not dialled yet."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    refused = address[1] == 0
+    if refused:
+        address = (Closed().host, Closed().port)
+    with socket.socket(family) as sock:
+        sock.setblocking(False)
+        assert not _is_connected_at_once(sock, place_of(family, address))
+        if refused:
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.get_running_loop().sock_connect(sock, address)
+        else:
+            assert sock.getsockname() in {("0.0.0.0", 0), ""}
 
 
 # -- the cancel request ----------------------------------------------------------------

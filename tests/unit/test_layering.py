@@ -26,8 +26,9 @@ LAYERS = {
     3: "_protocol _messages _ops _portals _many _batch _streams _startup _copy"
     " _copysql scram auth _statements _effects _functions _outcomes",
     # L4 asyncio
-    4: "config _confkeys _confvalues _conninfo _hosts _passfile _servicefile tls aio"
-    " _execute _copycolumns authenticate dial connect introspect",
+    4: "config _confkeys _confvalues _conninfo _hosts _passfile _servicefile tls"
+    " _sharedconfig _tlscontexts aio _execute _copycolumns authenticate dial connect"
+    " introspect",
     # L5 user API
     5: "_observers _settings connection many customizing prepared_stmt transaction"
     " cursor copying copying_in copying_out _copyfiles"

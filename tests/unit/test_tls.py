@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chopin import _tlscontexts
+from chopin._tlscontexts import shared_context
 from chopin.exceptions import ClientConfigurationError, InterfaceError
 from chopin.tls import (
     ALPN_PROTOCOL,
@@ -523,6 +525,114 @@ def test_required_client_certificate_is_refused() -> None:
     """Python cannot tell whether the server asked, and we do not pretend."""
     with pytest.raises(ClientConfigurationError, match="sslcertmode=require"):
         make_context(Settings("require", sslcertmode="require"))
+
+
+# --- contexts that are shared --------------------------------------------------
+
+
+def is_shared(config: Settings) -> bool:
+    """Whether two connections in a row get the same context."""
+    first, second = shared_context(config), shared_context(config)
+    assert first is not None
+    return first is second
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Settings("require"),
+        Settings("verify-full", sslrootcert="system"),
+        Settings("require", ssl_context=ssl.create_default_context()),
+    ],
+)
+def test_context_is_made_once(config: Settings) -> None:
+    """Files are read for the first connection and not for those after it."""
+    assert is_shared(config)
+
+
+def test_contexts_of_other_settings_are_other_ones(server: Certificate) -> None:
+    """Whatever counts for the handshake tells contexts apart."""
+    root = str(server.root_path)
+    configs = [
+        Settings("prefer"),
+        Settings("require"),
+        Settings("require", ssl_min_protocol_version="TLSv1.3"),
+        Settings("require", ssl_max_protocol_version="TLSv1.2"),
+        Settings("require", sslrootcert=root),
+        Settings("verify-ca", sslrootcert=root),
+        Settings("verify-full", sslrootcert=root),
+    ]
+    assert len({id(shared_context(config)) for config in configs}) == len(configs)
+    assert shared_context(Settings("disable")) is None
+
+
+def test_replaced_authority_is_noticed(
+    home: Path, server: Certificate, stranger: Authority
+) -> None:
+    """A root certificate that is new, another one or gone counts at once."""
+    config = Settings("verify-ca")
+
+    def try_it() -> None:
+        context = shared_context(config)
+        assert context is not None
+        shake_hands(context, server.server_context(), "db.example.org")
+
+    with pytest.raises(ClientConfigurationError, match="root.crt"):
+        try_it()
+    path = install(home, "root.crt", server.root_path)
+    try_it()
+    install(home, "root.crt", stranger.root_path)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        try_it()
+    path.unlink()
+    with pytest.raises(ClientConfigurationError, match="root.crt"):
+        try_it()
+
+
+def test_new_revocations_are_noticed(
+    home: Path, server: Certificate, authority: Authority
+) -> None:
+    """A list of revoked certificates may come at any time."""
+    config = Settings("verify-ca", sslrootcert=str(server.root_path))
+    before = shared_context(config)
+    assert shared_context(config) is before
+    install(home, "root.crl", authority.revoke())
+    assert shared_context(config) is not before
+
+
+def test_authorities_of_the_system_are_watched(
+    server: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sets SSL_CERT_FILE later gets what stands there."""
+    config = Settings("verify-full", sslrootcert="system")
+    before = shared_context(config)
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.root_path))
+    after = shared_context(config)
+    assert after is not before
+    assert after is not None
+    shake_hands(after, server.server_context(), "db.example.org")
+
+
+def test_secrets_are_not_kept(tmp_path: Path, home: Path, client: Certificate) -> None:
+    """A context with a client's key, or that writes secrets, ends with its session."""
+    named = Settings(
+        "require", sslcert=str(client.cert_path), sslkey=str(client.key_path)
+    )
+    assert not is_shared(named)
+    assert not is_shared(Settings("require", sslkeylogfile=str(tmp_path / "keys")))
+    install(home, "postgresql.crt", client.cert_path)
+    install(home, "postgresql.key", client.key_path)
+    assert not is_shared(Settings("require"))
+    assert is_shared(Settings("require", sslcertmode="disable"))
+
+
+def test_kept_contexts_are_bounded(home: Path, server: Certificate) -> None:
+    """Files that change all the time do not fill the memory."""
+    for i in range(40):
+        path = install(home, "root.crt", server.root_path)
+        os.utime(path, ns=(i, i))
+        assert shared_context(Settings("verify-ca")) is not None
+        assert len(_tlscontexts._kept) <= _tlscontexts._MOST_KEPT
 
 
 # --- channel binding ----------------------------------------------------------
