@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, nonecheck=True
 """What the pool's decisions are about: connections, calls that wait, statements.
 
 Owns: `Slot` and its `State`, `Ticket`, `Read`, `Reads`, `Limits`, `Counts`.

@@ -439,7 +439,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         is_script = want == STATUS and not args
         read = _SCRIPT if is_script else pool.reads[query]
         began = now = monotonic()
-        slot = None if part.must_check(now) else pool.take_single(read, now)
+        slot = pool.take_single(read, now)
         if slot is None:
             slot = part.ride(read, now)
             began = 0.0
@@ -454,7 +454,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         op: Any = None
         try:
             if not connection._observers.query:
-                session: Any = slot.session
+                session: Any = connection._session
                 if is_script:
                     op = start_script(session, query, timeout)
                 else:
