@@ -336,13 +336,14 @@ class LoopPool:
         session = slot.session
         if slot.state is GONE:
             return
-        if not session.is_open:
+        is_clean = session.is_clean
+        if not (is_clean or session.is_open):
             self.lost(slot)
         elif self._is_due(slot, now):
             is_for_others = self.surplus > 0
             self.surplus = max(self.surplus - 1, 0)
             self.discard(slot, is_for_others)
-        elif not session.is_clean:
+        elif not is_clean:
             slot.state = SETTLING
             self.settling[slot] = None
             slot.may_pass = self.host.settle(slot)

@@ -5,6 +5,8 @@ cimport cython
 
 from chopin._waiter cimport Waiter
 
+cdef double _UNKNOWN
+
 
 @cython.final
 cdef class Read:
@@ -13,6 +15,7 @@ cdef class Read:
     cdef public bint is_slow
     cdef public double mean
 
+    @cython.locals(fast=double, slow=double)
     cpdef took(self, double seconds)
 
 

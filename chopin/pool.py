@@ -468,13 +468,14 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             return await connection._retry(
                 error, op, want, column, query, args, timeout, shape
             )
-        except (asyncio.CancelledError, TimeoutError):
-            if monotonic() - began < read.mean:
+        except BaseException as error:
+            if op is not None and not op.done():
+                op.cancel()  # the coroutine is being closed
+            is_cut = isinstance(error, (asyncio.CancelledError, TimeoutError))
+            if is_cut and monotonic() - began < read.mean:
                 began = 0.0  # it would have taken nobody knows how long
             raise
         finally:
-            if op is not None and not op.done():
-                op.cancel()  # the coroutine is being closed
             if settings.reset_policy == "always":
                 slot.connection._session.dirty = True
             pool.give_single(slot, read, began, monotonic())
