@@ -568,7 +568,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             "notification": len(connection._channels),
             "log": len(connection._observers.log),
         }
-        name = repr(connection)
+        name = repr(connection) if any(left.values()) else ""
         await lease.part.release(connection, timeout)
         for kind, count in left.items():
             if count:
