@@ -40,6 +40,8 @@ Rules
 - `take*` and `give*` are plain calls; who gets None stands in line by `join`.
 - A ticket whose task was cancelled in the turn in which it got its slot gives it back
   by `leave`.
+- It is compiled: the .pxd has the types of fields and hot methods in C. A field that is
+  not named there does not exist.
 - Sizes are counted from `slots`, `opening` and `closing`, never kept beside them. What
   is being closed has its place until the server has let it go, so that there is never
   one connection too many.

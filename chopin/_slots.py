@@ -3,7 +3,7 @@
 
 Owns: `Slot` and its `State`, `Ticket`, `Read`, `Reads`, `Limits`, `Counts`.
 Layer L5. Imports L1 and `_effects`. Nothing here decides anything but whether a read
-is fast.
+is fast. Compiled, with the C types of all fields in the .pxd.
 """
 
 from __future__ import annotations
