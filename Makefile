@@ -27,7 +27,10 @@ DEPS := $(VENV)/.stamp-deps
 PEERS := $(VENV)/.stamp-peers
 BUILT := $(VENV)/.stamp-build$(if $(CHOPIN_DEBUG),-debug)
 RESULT := build/bench-$(VERSION)
-SOURCES := setup.py $(wildcard chopin/*.pyx chopin/*.pxd chopin/*.h chopin/_record.c)
+# Cython, and Python that has a .pxd beside it
+COMPILED := $(wildcard chopin/*.pyx) $(filter $(wildcard chopin/*.py), \
+	$(patsubst %.pxd,%.py,$(wildcard chopin/*.pxd)))
+SOURCES := setup.py $(COMPILED) $(wildcard chopin/*.pxd chopin/*.h chopin/_record.c)
 PY_TREES := $(wildcard chopin tests bench examples setup.py)
 
 .PHONY: build test unit db lint bench page service micro gate annotate demo clean
@@ -76,9 +79,9 @@ gate: build
 # One HTML page per module: the yellower a line, the more Python is in it.
 annotate: $(DEPS)
 	@mkdir -p build/annotate
-	@for source in chopin/*.pyx; do \
-		$(BIN)/cython -3 --annotate $$source \
-			-o build/annotate/$$(basename $$source .pyx).c || exit 1; \
+	@for source in $(COMPILED); do \
+		name=$$(basename $$source) && $(BIN)/cython -3 --annotate $$source \
+			-o build/annotate/$${name%.*}.c || exit 1; \
 	done
 	@ls build/annotate/*.html
 

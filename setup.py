@@ -18,6 +18,13 @@ JOBS = min(4, os.cpu_count() or 1)
 KIND = "debug" if DEBUG else "release"
 CYTHON_DIR = f"build/cython-{sys.implementation.cache_tag}{sys.abiflags}-{KIND}"
 
+# Cython, and Python that has a .pxd beside it: the C types of what is in it.
+SOURCES = sorted(
+    source
+    for source in [*glob("chopin/*.pyx"), *glob("chopin/*.py")]
+    if source.endswith("x") or os.path.exists(source.removesuffix("py") + "pxd")
+)
+
 # C that a module is linked with, beside what Cython makes of it.
 EXTRA_SOURCES = {"chopin/_records.pyx": ["chopin/_record.c"]}
 
@@ -31,7 +38,7 @@ MACROS = [] if DEBUG else [("CYTHON_WITHOUT_ASSERTIONS", "1")]
 def extension(source: str) -> Extension:
     """One compiled module, named as its file."""
     return Extension(
-        name=source.removesuffix(".pyx").replace("/", "."),
+        name=source.rpartition(".")[0].replace("/", "."),
         sources=[source, *EXTRA_SOURCES.get(source, [])],
         depends=sorted(glob("chopin/*.h")),
         include_dirs=["chopin"],
@@ -43,7 +50,7 @@ def extension(source: str) -> Extension:
 if __name__ == "__main__":
     setup(
         ext_modules=cythonize(
-            [extension(source) for source in sorted(glob("chopin/*.pyx"))],
+            [extension(source) for source in SOURCES],
             build_dir=CYTHON_DIR,
             nthreads=min(2, JOBS),
             compiler_directives=DIRECTIVES,

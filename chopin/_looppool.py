@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, nonecheck=True
 """What the pool of one event loop decides: who gets which connection, and when.
 
 Owns: `LoopPool`. What it decides about is in `_slots`.
@@ -39,6 +40,8 @@ Rules
 - `take*` and `give*` are plain calls; who gets None stands in line by `join`.
 - A ticket whose task was cancelled in the turn in which it got its slot gives it back
   by `leave`.
+- It is compiled: the .pxd has the types of fields and hot methods in C. A field that is
+  not named there does not exist.
 - Sizes are counted from `slots`, `opening` and `closing`, never kept beside them. What
   is being closed has its place until the server has let it go, so that there is never
   one connection too many.
@@ -95,6 +98,9 @@ class Host(Protocol):
 
     def close_slot(self, slot: Slot) -> None:
         """Close its connection; ends with `has_closed`. The slot is GONE already."""
+
+    def check(self, slot: Slot) -> None:
+        """Ask its server whether it is there; ends with `checked`."""
 
     def settle(self, slot: Slot) -> bool:
         """Clean its session; ends with `settled`.
@@ -182,6 +188,8 @@ class LoopPool:
 
     def take(self, now: float) -> Slot | None:
         """A connection for one user, or None: then `join`."""
+        if self._must_check(now):
+            return None
         slot = self._pop_idle()
         if slot is None:
             return None
@@ -194,12 +202,31 @@ class LoopPool:
 
         Goes with `give_single`.
         """
+        if self._must_check(now):
+            return None
         if read.is_slow and not self._has_room_for_slow(now):
             return None
         slot = self._pop_idle()
         if slot is not None:
             self._begin_single(slot, read, now)
         return slot
+
+    def _must_check(self, now: float) -> bool:
+        """Whether the next idle connection is to be asked first whether it is there.
+
+        Then it is asked in the background, and comes to who waits, if it answers: a
+        time-out or a cancellation of theirs does not concern it. So are the others that
+        were idle for long, but where each is asked at each use.
+        """
+        if not self.idle:
+            return False
+        slot, after = self.idle[-1], self.limits.check_after
+        if now - slot.checked <= after:
+            return False
+        most = 1 if after < 0 else None
+        for slot in self.due_for_check(now, max(after, 0.0), most):
+            self.host.check(slot)
+        return True
 
     def _pop_idle(self) -> Slot | None:
         idle = self.idle
@@ -265,11 +292,11 @@ class LoopPool:
 
     def _is_due(self, slot: Slot, now: float) -> bool:
         """Whether a connection is to be closed once it is free."""
-        limits = self.limits
+        limits, submitted = self.limits, slot.session.submitted
         return (
             slot.is_stale
             or now >= slot.expires
-            or slot.session.submitted > limits.max_queries
+            or submitted > limits.max_queries
             or (self.surplus > 0 and now - slot.opened >= STAGGER)
             or self.is_closing
             or len(self.slots) + self.opening > limits.max_size
@@ -311,13 +338,14 @@ class LoopPool:
         session = slot.session
         if slot.state is GONE:
             return
-        if not session.is_open:
+        is_clean = session.is_clean
+        if not (is_clean or session.is_open):
             self.lost(slot)
         elif self._is_due(slot, now):
             is_for_others = self.surplus > 0
             self.surplus = max(self.surplus - 1, 0)
             self.discard(slot, is_for_others)
-        elif not session.is_clean:
+        elif not is_clean:
             slot.state = SETTLING
             self.settling[slot] = None
             slot.may_pass = self.host.settle(slot)
@@ -476,7 +504,8 @@ class LoopPool:
                 if not ticket.done():
                     self.counts.timeouts += 1
                     ticket.set_exception(make_error(ticket))
-            earliest = min([earliest, *(t.deadline for t in queue)])
+            for ticket in queue:
+                earliest = min(earliest, ticket.deadline)
         return earliest
 
     def fail_waiting(self, make_error: Callable[[], BaseException]) -> None:

@@ -107,27 +107,12 @@ class PoolPart:
         """
         return self._wait(read, began, self._deadline(timeout))
 
-    def must_check(self, now: float) -> bool:
-        """Whether the next idle connection is to be asked first whether it is there.
-
-        Then it is asked in the background, and comes to who waits, if it answers: a
-        time-out or a cancellation of theirs does not concern it. So are the others that
-        were idle for long, but where each is asked at each use.
-        """
-        idle, after = self.pool.idle, self.pool.limits.check_after
-        if not idle or now - idle[-1].checked <= after:
-            return False
-        due = self.pool.due_for_check(now, max(after, 0.0), 1 if after < 0 else None)
-        for slot in due:
-            self._start(self._check(slot))
-        return True
-
     async def acquire(self, timeout: float | None) -> Connection:
         """A connection for one user, set up as the pool's `setup` says."""
         pool = self.pool
         began = self.clock()
         deadline = self._deadline(timeout)
-        slot = None if self.must_check(began) else pool.take(began)
+        slot = pool.take(began)
         if slot is None:
             slot = await self._wait(None, began, deadline)
         pool.counts.acquired += 1
@@ -339,6 +324,10 @@ class PoolPart:
         session.closed.add_done_callback(functools.partial(self._closed, ref))
         return slot
 
+    def check(self, slot: Slot) -> None:
+        """Ask its server in the background whether it is there."""
+        self._start(self._check(slot))
+
     def settle(self, slot: Slot) -> bool:
         """Roll back what is open, and reset what may have been left behind.
 
@@ -473,7 +462,7 @@ class PoolPart:
         interval = self.settings.check_interval
         if interval != math.inf:
             for slot in self.pool.due_for_check(now, interval):
-                self._start(self._check(slot))
+                self.check(slot)
         if self.settings.leak_threshold != math.inf:
             self._report_leaks(now)
         if not any(self.pool.waiting):
@@ -542,7 +531,7 @@ class PoolPart:
         except Exception:
             # the others that are idle may be gone as well
             for other in self.pool.due_for_check(self.clock(), CHECK_TIMEOUT):
-                self._start(self._check(other))
+                self.check(other)
             self.pool.checked(slot, False, self.clock())
             slot.connection._session.terminate()
         else:

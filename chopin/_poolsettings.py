@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Unpack
 
@@ -350,6 +351,8 @@ def _count(
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         words = "greater than zero" if least else "greater or equal to zero"
         raise error(f"{name} is expected to be {words}, got {value!r}")
+    if value > sys.maxsize:
+        raise error(f"{name} is expected to be at most {sys.maxsize}, got {value!r}")
     return value
 
 

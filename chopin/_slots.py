@@ -1,8 +1,9 @@
+# cython: annotation_typing=False, nonecheck=True
 """What the pool's decisions are about: connections, calls that wait, statements.
 
 Owns: `Slot` and its `State`, `Ticket`, `Read`, `Reads`, `Limits`, `Counts`.
 Layer L5. Imports L1 and `_effects`. Nothing here decides anything but whether a read
-is fast.
+is fast. Compiled, with the C types of all fields in the .pxd.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 FAST_READ = 0.005
 #: Mean time in seconds of a query that leaves the last connection to others.
 SLOW_QUERY = 0.05
+
+# The mean time of what has never run.
+_UNKNOWN = math.inf
 
 
 class State(enum.Enum):
@@ -54,7 +58,7 @@ class PooledSession(Protocol):
 
     @property
     def is_clean(self) -> bool:
-        """It is idle and as it was made."""
+        """It is open, idle and as it was made."""
 
     @property
     def restoring(self) -> int:
@@ -74,7 +78,7 @@ class Read:
         self.is_read = is_read
         self.is_fast = False
         self.is_slow = False
-        self.mean = math.inf
+        self.mean = _UNKNOWN
 
     def took(self, seconds: float) -> None:
         """Learn from a run that had a connection to itself.
@@ -82,13 +86,14 @@ class Read:
         The first run has prepared the statement too and counts for little; a slow reply
         may be the fault of a busy event loop, so a quick one weighs more.
         """
-        if self.mean == math.inf:
+        fast, slow = FAST_READ, SLOW_QUERY
+        if self.mean == _UNKNOWN:
             self.mean = seconds
         else:
             weight = 0.5 if seconds < self.mean else 0.1
             self.mean += (seconds - self.mean) * weight
-            self.is_fast = self.is_read and self.mean < FAST_READ
-        self.is_slow = self.mean >= SLOW_QUERY
+            self.is_fast = self.is_read and self.mean < fast
+        self.is_slow = self.mean >= slow
 
 
 class Reads(dict[str, Read]):

@@ -439,7 +439,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         is_script = want == STATUS and not args
         read = _SCRIPT if is_script else pool.reads[query]
         began = now = monotonic()
-        slot = None if part.must_check(now) else pool.take_single(read, now)
+        slot = pool.take_single(read, now)
         if slot is None:
             slot = part.ride(read, now)
             began = 0.0
@@ -454,7 +454,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         op: Any = None
         try:
             if not connection._observers.query:
-                session: Any = slot.session
+                session: Any = connection._session
                 if is_script:
                     op = start_script(session, query, timeout)
                 else:
@@ -468,13 +468,14 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             return await connection._retry(
                 error, op, want, column, query, args, timeout, shape
             )
-        except (asyncio.CancelledError, TimeoutError):
-            if monotonic() - began < read.mean:
+        except BaseException as error:
+            if op is not None and not op.done():
+                op.cancel()  # the coroutine is being closed
+            is_cut = isinstance(error, (asyncio.CancelledError, TimeoutError))
+            if is_cut and monotonic() - began < read.mean:
                 began = 0.0  # it would have taken nobody knows how long
             raise
         finally:
-            if op is not None and not op.done():
-                op.cancel()  # the coroutine is being closed
             if settings.reset_policy == "always":
                 slot.connection._session.dirty = True
             pool.give_single(slot, read, began, monotonic())
@@ -567,7 +568,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             "notification": len(connection._channels),
             "log": len(connection._observers.log),
         }
-        name = repr(connection)
+        name = repr(connection) if any(left.values()) else ""
         await lease.part.release(connection, timeout)
         for kind, count in left.items():
             if count:

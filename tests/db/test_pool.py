@@ -412,7 +412,7 @@ async def test_timeout(create, timeout):
 
 async def test_timeout_names_the_holders(create):
     """The error says who has the connections, since when, and what he did last."""
-    pool = await create(max_size=2, acquire_timeout=SHORT)
+    pool = await create(min_size=2, max_size=2, acquire_timeout=SHORT)
     async with borrowed(pool, "ann") as one, borrowed(pool, "bob") as two:
         await one.fetchval("SELECT 41 + 1")
         await two.execute("SET application_name TO DEFAULT")

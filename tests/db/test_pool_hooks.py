@@ -249,10 +249,11 @@ async def test_time_out_in_a_hook(create, name):
     """The time for acquiring is that of its hooks too."""
     go_on = asyncio.Event()
     hook = Hook(lambda conn: go_on.wait())
-    pool = await create(max_size=1, **{name: hook})
+    pool = await create(min_size=int(name == "setup"), max_size=1, **{name: hook})
     with pytest.raises(TimeoutError):
         await pool.acquire(timeout=SHORT)
-    assert hook.calls
+    async with patience():
+        await hook.entered.wait()
     go_on.set()
     await assert_serves(pool, size=1)
 

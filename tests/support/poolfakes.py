@@ -93,6 +93,7 @@ class Host:
     Attributes:
         connecting: connects that have not ended.
         begun: connects in all.
+        checks: slots, once for each check that has not ended.
         closed: slots, in the order in which they were to be closed.
         settling: slots, once for each cleaning that has not ended.
         may_pass: whether a session may be used behind what cleans it.
@@ -104,6 +105,7 @@ class Host:
     def __init__(self, room=math.inf):
         self.connecting = 0
         self.begun = 0
+        self.checks = []
         self.closed = []
         self.settling = []
         self.may_pass = True
@@ -119,6 +121,10 @@ class Host:
         assert slot.state is GONE
         self.closed.append(slot)
         self.pool.has_closed(slot, self.pool.clock())
+
+    def check(self, slot):
+        assert slot.state is CHECKING
+        self.checks.append(slot)
 
     def settle(self, slot):
         assert slot.state is SETTLING
@@ -180,11 +186,11 @@ class World:
         self.pool.opened(slot, self.now)
         return slot
 
-    def opened(self, expires=math.inf):
+    def opened(self, expires=math.inf, session=None):
         """A connect that the pool has asked for succeeds."""
         assert self.host.connecting, "the pool opens nothing"
         self.host.connecting -= 1
-        slot = Slot(FakeSession(), None, self.now, expires)
+        slot = Slot(session or FakeSession(), None, self.now, expires)
         self.pool.opened(slot, self.now)
         return slot
 

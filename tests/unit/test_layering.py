@@ -59,7 +59,9 @@ C_SUFFIXES = {".c", ".h"}
 
 def is_made_by_cython(path: Path) -> bool:
     """Whether a C file is a build's output, which is not ours to judge."""
-    return path.suffix == ".c" and path.with_suffix(".pyx").exists()
+    return path.suffix == ".c" and any(
+        path.with_suffix(suffix).exists() for suffix in (".pyx", ".py")
+    )
 
 
 FILES = sorted(

@@ -1,13 +1,31 @@
 """Who gets which connection, in a time that stands still."""
 
 import asyncio
+import enum
 import math
 
 import pytest
 
-from chopin._slots import GONE, IDLE, LENT, SETTLING, SHARED, SINGLE, Counts, Read
+from chopin._slots import (
+    GONE,
+    IDLE,
+    LENT,
+    SETTLING,
+    SHARED,
+    SINGLE,
+    Counts,
+    Read,
+    Reads,
+)
 from tests.support.fakes import on_both_loops
-from tests.support.poolfakes import World, fast_read, slow_read, worlds, write
+from tests.support.poolfakes import (
+    FakeSession,
+    World,
+    fast_read,
+    slow_read,
+    worlds,
+    write,
+)
 
 DEEP = {"depth": 16}
 make = pytest.fixture(worlds)
@@ -87,6 +105,15 @@ def test_only_a_fast_read_shares(make):
     world.end(kinds[0])
     world.pool.limits.depth = 1
     assert world.begin(fast_read()).state is SINGLE
+
+
+def test_reads_are_known_by_their_text():
+    """Whatever kind of text it is."""
+    reads = Reads()
+    text = enum.StrEnum("Query", {"ONE": "SELECT 1"}).ONE
+    assert reads[text] is reads["SELECT 1"]
+    assert reads[text].is_read
+    assert not reads["DELETE FROM t"].is_read
 
 
 # Lines
@@ -458,14 +485,9 @@ def test_new_connection_that_is_unclean_is_cleaned(make):
     """What `init` has left behind is not handed to anybody."""
     world = make(max_size=1)
     ticket = world.join()
-    opened = world.pool.opened
-
-    def open_dirty(slot, now):
-        slot.session.is_dirty = slot.session.is_blocked = True
-        opened(slot, now)
-
-    world.pool.opened = open_dirty
-    slot = world.opened()
+    session = FakeSession()
+    session.is_dirty = session.is_blocked = True
+    slot = world.opened(session=session)
     assert slot.state is SETTLING
     assert not ticket.done()
     slot.session.is_blocked = False

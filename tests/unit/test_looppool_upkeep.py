@@ -308,6 +308,43 @@ def test_checked_connection_that_is_unclean(make):
     assert slot.state is SETTLING
 
 
+def ask(world, way):
+    """Somebody wants a connection."""
+    if way == "take":
+        return world.take()
+    return world.pool.take_single(write(), world.now)
+
+
+@pytest.mark.parametrize("way", ["take", "single"])
+def test_check_at_use(make, way):
+    """What was idle for long is not handed out before it has answered, all of it."""
+    world = make(3, check_after=10)
+    cold, warm, _ = world.pool.idle
+    world.advance(10)
+    hot = ask(world, way)
+    world.advance(0.1)
+    assert ask(world, way) is None
+    assert world.host.checks == [warm, cold]
+    assert world.pool.idle == []
+    ticket = world.join()
+    world.pool.checked(cold, True, world.now)
+    assert ticket.result() is cold
+    assert hot.state is not CHECKING
+
+
+@pytest.mark.parametrize("way", ["take", "single"])
+def test_check_at_each_use(make, way):
+    """Only of the one that is wanted, however long ago the last one was."""
+    world = make(2, check_after=-1)
+    cold, hot = world.pool.idle
+    assert ask(world, way) is None
+    assert world.host.checks == [hot]
+    assert world.pool.idle == [cold]
+    ticket = world.join()
+    world.pool.checked(hot, True, world.now)
+    assert ticket.result() is hot
+
+
 # Flushing
 
 

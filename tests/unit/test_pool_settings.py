@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import math
+import sys
 import typing
 
 import asyncpg
@@ -75,6 +76,7 @@ def wrong(name, values, words, error=ValueError):
 
 
 POSITIVE = "is expected to be greater than zero, got "
+AT_MOST = f"is expected to be at most {sys.maxsize}, got "
 NOT_NEGATIVE = "is expected to be greater or equal to zero, got "
 SECONDS = "is expected to be greater or equal to zero (seconds) or None, got "
 FUNCTION = "is expected to be a coroutine function, got "
@@ -90,6 +92,8 @@ WRONG = [
     *wrong("pipeline_depth", [0, -1, *NO_NUMBERS], POSITIVE),
     *wrong("per_loop", [0, -1, *NO_NUMBERS], POSITIVE),
     *wrong("openers", [0, -1, *NO_NUMBERS], POSITIVE),
+    *wrong("max_size", [10**30], AT_MOST),
+    *wrong("max_queries", [sys.maxsize + 1], AT_MOST),
     *wrong("max_inactive_connection_lifetime", NO_SECONDS, SECONDS),
     *wrong("idle_timeout", NO_SECONDS, SECONDS),
     *wrong("max_lifetime", NO_SECONDS, SECONDS),
@@ -606,6 +610,7 @@ def test_resize():
         ((5, 6), "min_size"),
         ((5, -1), "min_size"),
         ((5, True), "min_size"),
+        ((10**30, None), "max_size"),
     ],
 )
 def test_resize_is_refused(sizes, name):

@@ -1,6 +1,6 @@
 """What type checkers are told of the compiled modules is what is there."""
 
-import importlib
+import importlib.machinery
 import os
 import subprocess
 import sys
@@ -10,6 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMPILED = sorted(path.stem for path in (ROOT / "chopin").glob("*.pyx"))
+# of these the source is the stub
+COMPILED_PYTHON = sorted(
+    path.stem
+    for path in (ROOT / "chopin").glob("*.py")
+    if path.with_suffix(".pxd").exists()
+)
 STUBS = sorted(path.stem for path in (ROOT / "chopin").glob("*.pyi"))
 
 # What Cython puts into every module and class.
@@ -132,6 +138,13 @@ def test_every_module_that_shows_something_has_a_stub(name):
         and not key.startswith("__")
     ]
     assert own == [] or name in STUBS
+
+
+@pytest.mark.parametrize("name", COMPILED_PYTHON)
+def test_python_with_types_in_c_is_compiled(name):
+    """Python finds the source too, which would do the same and be slow."""
+    module = importlib.import_module(f"chopin.{name}")
+    assert isinstance(module.__loader__, importlib.machinery.ExtensionFileLoader)
 
 
 @pytest.mark.slow
