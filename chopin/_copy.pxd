@@ -10,6 +10,7 @@ from chopin._waiter cimport Waiter
 cdef class CopyOutOp(RowsOp):
     cdef int stage
     cdef Statement asked         # was described with these columns; None: no matter
+    cdef bint is_moved           # they are of the same types, but elsewhere
     cdef str status
     cdef WriteBuffer chunk
 
@@ -22,6 +23,7 @@ cdef class CopyOutOp(RowsOp):
 cdef class CopyInOp(Op):
     cdef int stage
     cdef Statement asked
+    cdef bint is_moved
     cdef readonly bint is_sure           # data may be sent before there is an answer
     cdef list rows                       # so far, while another try is possible
     cdef object doubtful                 # one that the columns of then do not take

@@ -23,6 +23,8 @@ Rules
   anything may flush, never has a part of a message.
 - No more than one CopyData is sent before the server has said that it takes data; its
   rows are kept until then, for another try with the columns of that day.
+- Data are written again only where the server has refused, or was told by CopyFail, and
+  cannot have stored them.
 - The session is held while COPY IN is open. Whoever gives it up sends CopyFail: a
   server that waits for data does not look at cancel requests.
 - A row is in the buffer as a whole or not at all.
@@ -55,6 +57,7 @@ from chopin._rows cimport (
     Description,
     RowPlan,
     argument_error,
+    parse_columns,
     refused_at,
 )
 from chopin._streams cimport Flow
@@ -103,6 +106,12 @@ cdef enum:
     DONE = 4                     # out: CopyDone
     COMPLETE = 5                 # CommandComplete
 
+# What columns are beside those of then, see `compare`.
+cdef enum:
+    SAME = 0
+    MOVED = 1
+    OTHERS = 2
+
 
 cdef int put_copy(Session session, Op op, str sql, Statement asked) except -1:
     """Write a COPY without its Sync, the question for its columns in front."""
@@ -131,14 +140,28 @@ cdef int put_copy(Session session, Op op, str sql, Statement asked) except -1:
     return session.note(op, sql, None)
 
 
-cdef bint differs(
+cdef int compare(
     Statement asked, unsigned char kind, const unsigned char *data, Py_ssize_t size
 ) except -1:
-    """Whether the server describes other columns than it did when `asked` was made."""
+    """What the server describes, beside what it did when `asked` was made.
+
+    SAME; MOVED: of the same names and types, but in another table, or another column;
+    OTHERS.
+    """
     cdef bytes columns = None
     if kind == MSG_ROW_DESCRIPTION:
         columns = PyBytes_FromStringAndSize(<const char *>data, size)
-    return columns != asked.description.raw_columns
+    if columns == asked.description.raw_columns:
+        return SAME
+    if columns is None or asked.description.raw_columns is None:
+        return OTHERS
+    if types_of(parse_columns(columns)) == types_of(asked.description.columns):
+        return MOVED
+    return OTHERS
+
+
+cdef list types_of(tuple columns):
+    return [((<Column>each).name, (<Column>each).type_oid) for each in columns]
 
 
 # -- out -----------------------------------------------------------------------------
@@ -151,8 +174,11 @@ cdef class CopyOutOp(RowsOp):
         self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
     ) except -1:
         if step == STEP_COLUMNS and not self.abandoned:
-            if differs(self.asked, kind, data, size):
-                self.spoil(columns_changed())
+            found = compare(self.asked, kind, data, size)
+            self.is_moved = found == MOVED
+            if found == OTHERS:
+                self.fail(columns_changed())
+                self.abandon()
         if step != STEP_ANY:
             return 0
         if self.error is None:
@@ -255,7 +281,7 @@ cdef class CopyOutOp(RowsOp):
 
     cdef int on_ready(self) except -1:
         if self.error is not None:
-            self.fail(self.error)
+            self.fail(refusal(self.error, self.is_moved and self.stage == ASKED))
         elif self.stage != COMPLETE:
             raise ProtocolError("ReadyForQuery in the midst of COPY TO STDOUT")
         else:
@@ -303,7 +329,9 @@ cdef class CopyInOp(Op):
         self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
     ) except -1:
         if step == STEP_COLUMNS and self.outcome == WAITING:
-            if differs(self.asked, kind, data, size):
+            found = compare(self.asked, kind, data, size)
+            self.is_moved = found == MOVED
+            if found == OTHERS:
                 self.change()
         if step != STEP_ANY:
             return 0
@@ -327,8 +355,16 @@ cdef class CopyInOp(Op):
         return self.look()
 
     cdef int change(self) except -1:
-        """The columns are not those that the rows are encoded for."""
-        self.fail(columns_changed())
+        """The columns are not those that the rows are encoded for.
+
+        If all is sent nothing can be taken back. The server itself would have refused:
+        this was another one, where a pooler has such a statement of somebody else's.
+        """
+        error = columns_changed()
+        if self.ended:
+            self.rows = None
+            error.outcome = "unknown"
+        self.fail(error)
         return self.abandon()
 
     cdef int complete(self, const unsigned char *data, Py_ssize_t size) except -1:
@@ -347,7 +383,7 @@ cdef class CopyInOp(Op):
 
     cdef int on_ready(self) except -1:
         if self.error is not None:
-            self.fail(self.error)
+            self.fail(refusal(self.error, self.is_moved and self.stage == ASKED))
         elif self.stage != COMPLETE:
             raise ProtocolError("ReadyForQuery in the midst of COPY FROM STDIN")
         else:
@@ -608,6 +644,11 @@ cdef object columns_changed():
     return InvalidCachedStatementError(
         "the columns of the table have changed while COPY was sent; try again"
     )
+
+
+cdef object refusal(error, bint is_moved):
+    """The error of the server, which may be that of columns that have moved."""
+    return columns_changed() if is_moved else error
 
 
 cdef str place(CopyInOp op, int column, str path):

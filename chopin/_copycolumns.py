@@ -27,7 +27,7 @@ from chopin._copysql import columns_of, quoted
 from chopin._execute import ATTEMPTS, Turn, heal, learn_types, unblocked
 from chopin._ops import ROWS, start_own, start_parse_and_execute, start_prepare
 from chopin._protocol import Statement
-from chopin.exceptions import PostgresError
+from chopin.exceptions import InvalidCachedStatementError, PostgresError
 
 if TYPE_CHECKING:
     from typing import Any
@@ -87,6 +87,7 @@ async def start_with_columns(
     table: str,
     names: Sequence[str] | None,
     start: Callable[[Known, Statement | None], _Op | None],
+    waits: bool = True,
 ) -> tuple[_Op | None, Known]:
     """Send a COPY for which the columns of its table must be known.
 
@@ -96,10 +97,10 @@ async def start_with_columns(
         names: of the columns, None for all that COPY has.
         start: sends it, if it can be sent with such columns; the second argument is the
             question that goes in front, None if it is settled.
+        waits: until the server has begun, though the data need not.
 
     Returns:
-        What `start` has returned, once the server has begun unless it is sure of that,
-        and what it was given.
+        What `start` has returned, and what it was given.
 
     Raises:
         UndefinedTableError: there is no such table.
@@ -117,7 +118,7 @@ async def start_with_columns(
             is_idle = session.transaction_status == "I"
             op = start(known, known.asked if is_idle else None)
         try:
-            if op is not None:
+            if op is not None and (waits or not _is_sure(op)):
                 await _opened(op)
             return op, known
         except PostgresError as error:
@@ -146,10 +147,12 @@ def _holds(known: Known, session: WireProtocol) -> bool:
     return known.version == session.codecs.version and not known.asked.closed
 
 
+def _is_sure(op: Op) -> bool:
+    return isinstance(op, CopyInOp) and op.is_sure
+
+
 async def _opened(op: CopyInOp | CopyOutOp) -> None:
-    """Wait until the server has begun, where it may have to be sent again."""
-    if isinstance(op, CopyInOp) and op.is_sure:
-        return
+    """Wait until the server has begun; raise what has kept it from that."""
     try:
         await op.opened()
     except BaseException:
@@ -253,7 +256,11 @@ async def start_with_query(
         is_idle = session.transaction_status == "I"
         op = start(statement, statement if is_idle else None)
     if op is not None:
-        await _opened(op)
+        try:
+            await _opened(op)
+        except InvalidCachedStatementError as error:
+            error.outcome = "unknown"  # the query may have run
+            raise
     return op
 
 

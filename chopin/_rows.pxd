@@ -113,6 +113,7 @@ cdef class ParamPlan:
 
 
 cdef Description parse_description(bytes parameters, bytes columns)
+cdef tuple parse_columns(bytes data)
 
 
 cdef object argument_error(str text)

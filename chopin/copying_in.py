@@ -34,7 +34,7 @@ from chopin._copy import CopyInOp, start_copy_in
 from chopin._copycolumns import forget, is_binary, start_with_columns
 from chopin._copyfiles import Data, chunks
 from chopin._copytext import text_of
-from chopin._execute import Turn, within
+from chopin._execute import ATTEMPTS, Turn, within
 from chopin._streams import NOTHING
 from chopin.exceptions import InterfaceError, PostgresError
 from chopin.streaming import Loan, Use, in_its_loop
@@ -77,6 +77,7 @@ class CopyIn:
 
     __slots__ = (
         "__weakref__",
+        "_attempts",
         "_columns",
         "_format",
         "_has_raised",
@@ -115,6 +116,7 @@ class CopyIn:
         self._has_raised = False
         self._is_ended = False
         self._waits = waits
+        self._attempts = 0
 
     def __repr__(self) -> str:
         state = "ended" if self._use is None else "open" if self._op else "not begun"
@@ -180,19 +182,24 @@ class CopyIn:
             return start_copy_in(session, command, columns, text_of, asked)
 
         self._op, self._known = await start_with_columns(
-            session, self._table, self._columns, start
+            session, self._table, self._columns, start, self._waits
         )
 
-    async def _start_again(self, use: Use, error: PostgresError) -> bool:
+    async def _start_again(self, use: Use, error: BaseException) -> bool:
         """The table was altered: write what was written to its columns of today.
 
-        Returns whether that was the reason, and has helped.
+        Returns whether that was the reason, and has helped. Nobody else writes: where
+        several tasks may, the block has begun when the server had.
         """
         op, known, connection = self._op, self._known, use.connection
         if op is None or known is None or connection is None:
             return False
         rows = op.kept
-        if rows is None or not forget(connection._session, known, op, error):
+        if rows is None or not isinstance(error, PostgresError):
+            return False
+        self._attempts += 1
+        is_stale = forget(connection._session, known, op, error)
+        if self._attempts == ATTEMPTS or not is_stale:
             return False
         async with within(use.timeout):
             await self._start(connection)
@@ -335,16 +342,18 @@ class CopyIn:
             if not waiter.done():
                 async with within(use.timeout):
                     await waiter
-        if not op.ended and not op.done():
+        # the end is awaited where there is one task only, and a row that would be lost
+        if not op.done() and (not op.ended or op.kept is None):
             op.settle_doubt()
             return
-        try:
-            async with within(use.timeout):
-                await op
-        except PostgresError as error:
-            if await self._start_again(use, error):
-                return
-            self._has_raised = True
-            raise
+        if not self._has_raised:
+            try:
+                async with within(use.timeout):
+                    await op
+            except BaseException as error:
+                if await self._start_again(use, error):
+                    return
+                self._has_raised = True
+                raise
         self._has_raised = True
         raise InterfaceError("the COPY has ended")

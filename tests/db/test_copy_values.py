@@ -117,6 +117,55 @@ async def test_rows_are_written_once_more(connect, conn, table):
     assert await conn.fetchval("SELECT 1") == 1
 
 
+@pytest.mark.parametrize("size", [0, 100])
+@pytest.mark.parametrize("count", [1, 40_000])
+async def test_another_table_of_the_name(connect, table, size, count):
+    """Rows are written once where a table took the place of one just like it."""
+    name = await table("a int4, b text")
+    conn, other = await connect(statement_cache_size=size), await connect()
+    rows = [(i, "y" * 5) for i in range(count)]
+    generated = "b text GENERATED ALWAYS AS ('z') STORED"
+    for change in (
+        f"DROP TABLE {name}; CREATE TABLE {name} (a int4, b text)",
+        f"ALTER TABLE {name} DROP b; ALTER TABLE {name} ADD b text",
+        f"ALTER TABLE {name} DROP b; ALTER TABLE {name} ADD {generated}",
+    ):
+        await conn.copy_records_to_table(name, records=[(0, "x")])
+        await read(conn.copy_out(name))
+        await other.execute(f"TRUNCATE {name}; {change}")
+        if change.endswith(generated):
+            await other.execute(f"INSERT INTO {name} SELECT generate_series(1, 5)")
+            assert await read(conn.copy_out(name)) == [(i,) for i in range(1, 6)]
+            continue
+        done = await conn.copy_records_to_table(name, records=rows)
+        assert done == f"COPY {count}"
+        assert await read(conn.copy_out(name)) == rows
+
+
+@pytest.mark.parametrize("size", [0, 100])
+async def test_out_of_a_table_that_was_altered(connect, table, size):
+    """The rows of today come, unseen."""
+    name = await table("a int4")
+    conn, other = await connect(statement_cache_size=size), await connect()
+    await other.execute(f"INSERT INTO {name} VALUES (1)")
+    for change in "ALTER a TYPE int8", "ADD b int":
+        before = await read(conn.copy_out(name))
+        await other.execute(f"ALTER TABLE {name} {change}")
+        assert [row[0] for row in await read(conn.copy_out(name))] == [before[0][0]]
+
+
+async def test_columns_that_never_hold(conn, table):
+    """What fails as if the table had changed is not tried for ever."""
+    name = await table("a int4")
+    await conn.execute(
+        "CREATE FUNCTION pg_temp.stale() RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE 'cache lookup failed' USING ERRCODE = 'XX000'; END $$"
+    )
+    with pytest.raises(chopin.InternalServerError, match="cache lookup failed"):
+        await conn.copy_records_to_table(name, records=[(1,)], where="pg_temp.stale()")
+    assert await conn.fetchval("SELECT 1") == 1
+
+
 async def test_altered_since_the_snapshot_of_the_block(connect, conn, table):
     """The types of the table count, and not those that the block may see."""
     name = await table("a int8")
@@ -318,6 +367,40 @@ async def test_written_while_the_block_is_left(conn):
         task = asyncio.create_task(write(copy))
     await task
     assert (refused, copy.status) == ([True], "COPY 1")
+
+
+async def test_several_tasks_write_what_is_refused(conn):
+    """Each of them gets an error, whatever it waits for when the server refuses."""
+    await conn.execute("CREATE TEMP TABLE shared (a int CHECK (a < 100))")
+
+    async def write(copy):
+        for i in range(1_000_000):
+            await copy.write_row((i,))
+            if i % 100 == 0:
+                await asyncio.sleep(0)
+
+    with pytest.raises(chopin.CheckViolationError):
+        async with asyncio.timeout(30), conn.copy_in("shared") as copy:
+            tasks = [asyncio.create_task(write(copy)) for _ in range(3)]
+            errors = await asyncio.gather(*tasks, return_exceptions=True)
+            for error in errors:
+                if not isinstance(error, chopin.CheckViolationError):
+                    assert type(error) is chopin.InterfaceError
+                    assert "ended" in str(error) or "not open" in str(error)
+            raise next(e for e in errors if not isinstance(e, chopin.InterfaceError))
+    assert await conn.fetch("TABLE shared") == []
+
+
+async def test_called_off_by_somebody_else(conn):
+    """That is raised once; then the COPY is over, as after an error of the server."""
+    await conn.execute("CREATE TEMP TABLE called_off (a int)")
+    async with conn.copy_in("called_off") as copy:
+        await copy.write_row((1,))
+        conn._session.drop_all("called off")
+        for match in "called off", "not open":
+            with pytest.raises(chopin.InterfaceError, match=match):
+                await copy.write_row((1,))
+    assert await conn.fetch("TABLE called_off") == []
 
 
 class AsyncFile:

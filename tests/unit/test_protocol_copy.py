@@ -528,6 +528,8 @@ INCOMING = [
 # What the server says of the question that goes in front.
 DESCRIBED = b.parameter_description([]) + COLUMNS
 OTHERS = b.parameter_description([]) + b.row_description([("a", 0, 0, 23, 4, -1, 0)])
+# of another table
+MOVED = DESCRIBED.replace(b"a" + bytes(5), b"a" + bytes(4) + b"\7")
 KEPT = [(1, "x"), (2, "y")]
 ROWS = binary(int4(1), b"x") + binary(int4(2), b"y")
 
@@ -561,6 +563,22 @@ ASKED = [
         CANCEL_ENDED,
         Taken(),
         Has(state, OPEN),
+        given=prepared,
+    ),
+    Script(
+        "asked-out-moved",
+        Start("copy", asked(start_copy_out, OUT, b"s2", None)),
+        Say(MOVED, BEGINS_OUT, b.copy_data(HEADER + TRAILER), b.copy_done()),
+        Say(COPIED, READY),
+        Ends("copy", "COPY 2"),
+        Has(cancels, 0),
+        given=prepared,
+    ),
+    Script(
+        "asked-out-moved-and-refused",
+        Start("copy", asked(start_copy_out, OUT, b"s2", None)),
+        Say(MOVED, DIVISION, READY),
+        Fails("copy", InvalidCachedStatementError, "columns"),
         given=prepared,
     ),
     Script(
@@ -625,6 +643,61 @@ ASKED = [
         Say(BEGINS_IN, CANCELED, READY),
         CANCEL_ENDED,
         Has(blocked, (False, False)),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-others-when-all-is-sent",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        Call(put_kept),
+        Call(finish),
+        Say(OTHERS),
+        Has(lambda _, ops: ops["copy"].exception().outcome, "unknown"),
+        Fails("copy", InvalidCachedStatementError, "columns"),
+        Has(kept, None),  # nobody may write them again
+        Has(cancels, 1),
+        Say(BEGINS_IN, COPIED, READY),
+        CANCEL_ENDED,
+        Has(blocked, (False, False)),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-moved-when-all-is-sent",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        Call(put_kept),
+        Call(finish),
+        Say(MOVED, BEGINS_IN, COPIED, READY),
+        Ends("copy", "COPY 2"),
+        Has(cancels, 0),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-moved-before-all-is-sent",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        Call(put_kept),
+        Say(MOVED, BEGINS_IN),
+        Call(finish),
+        Say(COPIED, READY),
+        Ends("copy", "COPY 2"),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-moved-and-refused",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        Call(put_kept),
+        Call(finish),
+        Say(MOVED, DIVISION, READY),
+        Fails("copy", InvalidCachedStatementError, "columns"),
+        Has(kept, KEPT),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-moved-and-refused-later",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        Call(put_kept),
+        Call(finish),
+        Say(MOVED, BEGINS_IN, DIVISION, READY),
+        Fails("copy", DivisionByZeroError),
+        Has(kept, None),
         given=prepared,
     ),
     Script(
