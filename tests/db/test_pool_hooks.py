@@ -358,6 +358,24 @@ async def test_connect_hook(create, dsn):
         assert options["loop"] in (None, asyncio.get_running_loop())
 
 
+async def test_what_a_connect_hook_sets(create):
+    """It is there for the first users, up to the first reset, as what `init` sets."""
+
+    async def connect(*args, **options):
+        connection = await chopin.connect(*args, **options)
+        await connection.execute("SET statement_timeout = '77s'")
+        return connection
+
+    pool = await create(max_size=1, connect=connect)
+    shown = []
+    for _ in range(3):
+        async with pool.acquire() as conn:
+            shown.append(await conn.fetchval("SHOW statement_timeout"))
+            if len(shown) == 2:
+                await conn.execute("SET work_mem = '5MB'")
+    assert shown == ["77s", "77s", "0"]
+
+
 async def test_connect_hook_gives_something_else(create):
     """What a `connect` of the user's returns must be a connection."""
     for result in "text", None:
