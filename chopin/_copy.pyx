@@ -500,11 +500,6 @@ cdef class CopyInOp(Op):
             self.add_row(row)
 
     @property
-    def is_doubtful(self):
-        """Whether a row waits for `settle_doubt`."""
-        return self.doubtful is not None
-
-    @property
     def kept(self):
         """Rows so far, while another try is possible, else None."""
         if self.rows is None or self.doubtful is None:

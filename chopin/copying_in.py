@@ -235,8 +235,6 @@ class CopyIn:
         op, use = self._op, self._use
         if op is None or use is None or self._has_raised:
             return
-        if op.is_doubtful:
-            await self._room(use)
         op.finish()
         try:
             async with within(use.timeout):
