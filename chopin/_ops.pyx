@@ -372,8 +372,17 @@ cdef Statement unnamed_statement(Session session, query):
             (<Description>description).parameter_oids
             or _statements.is_admitted(session, query)
         )
-    ) and knows_types(session, <Description>description):
-        return Statement(session, query, b"", <Description>description)
+    ):
+        found = session.unnamed.get(query)
+        if (
+            found is not None and (<Statement>found).description is description
+            and (<Statement>found).codec_version == session.codecs.current_version()
+        ):
+            return found
+        if knows_types(session, <Description>description):
+            statement = Statement(session, query, b"", <Description>description)
+            _statements.keep_unnamed(session, statement)
+            return statement
     return None
 
 

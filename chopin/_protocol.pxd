@@ -108,6 +108,7 @@ cdef class Session:
     cdef readonly Gate gate
     cdef double next_deadline
     cdef readonly dict statements        # SQL -> Statement, oldest first
+    cdef readonly dict unnamed           # SQL -> Statement that is parsed at each use
     cdef readonly dict descriptions      # SQL -> Description; a pool shares one
     cdef readonly set in_first_flight    # SQL whose Parse and first Execute are sent
     cdef readonly CodecMap codecs

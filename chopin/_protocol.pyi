@@ -65,6 +65,7 @@ class Session:
     closed_by: BaseException | None
     gate: Gate
     statements: dict[str, Statement]
+    unnamed: dict[str, Statement]
     descriptions: dict[str, Description]
     in_first_flight: set[str]
     codecs: CodecMap

@@ -257,7 +257,7 @@ cdef class Session:
         self.cancel_key = b""
         self.gate = Gate(loop)
         self.next_deadline = NEVER
-        self.statements = {}
+        self.statements, self.unnamed = {}, {}
         self.in_first_flight = set()
         self.closes = []
         self.riders = []

@@ -1,7 +1,7 @@
 """Which prepared statements a session keeps: admission, eviction, invalidation.
 
-Owns: the policy over a session's `statements` (SQL -> Statement), and the names that
-statements have on the server.
+Owns: the policy over a session's `statements` (SQL -> Statement) and of its `unnamed`
+ones, and the names that statements have on the server.
 Layer L3. Imports nothing. Called on a miss of the cache, never on a hit.
 
 Rules
@@ -10,6 +10,8 @@ Rules
   and logs agree.
 - Nothing here costs a round trip: a statement that goes is closed by a message that
   rides ahead of the session's next group.
+- An unnamed statement is parsed by the server at each use. Here it is kept for its plan,
+  as long as the text has the same description.
 - Eviction is second chance: a hit sets one bit, which is cheaper than moving an entry,
   and the oldest statement that was not used since it was last looked at goes.
 """
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 # A service has some hundred statements; one that builds its SQL from values has no end.
 DESCRIPTIONS = 1000
+# Plans of texts that are parsed at each use.
+UNNAMED = 100
 
 # Texts of our own that are not for codecs of the user's.
 OWN: set[str] = set()
@@ -106,6 +110,15 @@ def admit(session: Session, statement: Statement) -> None:
             forget(session, sql)
     statement.cached = True
     statements[statement.sql] = statement
+
+
+def keep_unnamed(session: Session, statement: Statement) -> None:
+    """Keep the plan of a statement that has no name; what was kept first goes first."""
+    unnamed = session.unnamed
+    unnamed.pop(statement.sql, None)
+    if len(unnamed) >= UNNAMED:
+        del unnamed[next(iter(unnamed))]
+    unnamed[statement.sql] = statement
 
 
 def forget(session: Session, sql: str) -> None:

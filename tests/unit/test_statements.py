@@ -3,8 +3,10 @@
 import pytest
 
 from chopin import _statements
-from tests.support.fakes import open_session
-from tests.support.script import prepared
+from chopin._ops import ROWS, start_query
+from tests.support import backend as b
+from tests.support.fakes import READY, open_session
+from tests.support.script import COLUMNS, INT4, SQL, done, prepared, query
 
 
 class Kept:
@@ -187,3 +189,50 @@ def test_prepared_again_under_the_same_name_is_not_closed():
 def test_what_may_make_temporary_tables(sql, expected):
     """Whatever leaves state behind and is not known to make none."""
     assert _statements.makes_tables(sql) is expected
+
+
+def run_unnamed(session, columns=COLUMNS):
+    """The statement of a query whose text is parsed again, and what was sent."""
+    session.sent()
+    op = query(ROWS)(session, {})
+    session.loop.run()
+    assert [message.name for message in session.sent()] == [
+        "Parse",
+        "Describe",
+        "Bind",
+        "Execute",
+        "Sync",
+    ]
+    session.feed(b.parse_complete() + b.parameter_description([INT4]) + columns)
+    session.feed(b.bind_complete() + done(0) + READY)
+    assert op.result() == []
+    return op.statement
+
+
+def test_plan_of_an_unnamed_statement_is_kept():
+    """Behind a pooler each use parses; what was made of the description stays."""
+    session = open_session()
+    prepared(session)
+    session.pooled = True
+    first = run_unnamed(session)
+    assert run_unnamed(session) is first
+    described = open_session()
+    prepared(described)
+    session.descriptions[SQL] = described.descriptions[SQL]  # somebody has asked again
+    second = run_unnamed(session)
+    assert second is not first
+    others = b.row_description([("c", INT4, 0)])
+    assert run_unnamed(session, others) is second
+    assert [column.name for column in second.description.columns] == ["c"]
+    assert run_unnamed(session, others) is second
+    _statements.forget_all(session)
+    assert start_query(session, SQL, (1,), ROWS, 0, None, None) is None
+
+
+def test_unnamed_statements_have_an_end():
+    """So many plans are kept, the last ones."""
+    session = open_session()
+    for number in range(_statements.UNNAMED + 10):
+        _statements.keep_unnamed(session, Kept(str(number)))
+    assert len(session.unnamed) == _statements.UNNAMED
+    assert next(iter(session.unnamed)) == "10"
