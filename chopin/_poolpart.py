@@ -218,7 +218,7 @@ class PoolPart:
         lease: Lease = handle._lease  # type: ignore[attr-defined]
         self._release(handle, lease)
         if self.settings.reset_hook is not None:
-            self._start(self._run_reset(lease, None))
+            self._start_with(lease.slot, self._run_reset(lease, None))
 
     async def _run_reset(self, lease: Lease, timeout: float | None) -> None:
         hook = self.settings.reset_hook
@@ -326,7 +326,7 @@ class PoolPart:
 
     def check(self, slot: Slot) -> None:
         """Ask its server in the background whether it is there."""
-        self._start(self._check(slot))
+        self._start_with(slot, self._check(slot))
 
     def settle(self, slot: Slot) -> bool:
         """Roll back what is open, and reset what may have been left behind.
@@ -338,7 +338,7 @@ class PoolPart:
         session: WireProtocol = slot.connection._session
         sql = ""
         if session.dirty:
-            sql = self.settings.reset_sql or slot.connection.get_reset_query()
+            sql = self.settings.reset_sql or self._reset_query(slot)
             self.pool.counts.resets += 1
             _statements.forget_temporary(session)
         may_pass = session.transaction_status == "I" and not session.in_flight
@@ -347,6 +347,14 @@ class PoolPart:
         may_pass = may_pass and not session.pooled
         session.restore(sql)
         return may_pass and self.settings.has_own_reset
+
+    def _reset_query(self, slot: Slot) -> str:
+        """What the connection's class says, which may be the user's and fail."""
+        try:
+            return slot.connection.get_reset_query() or ""
+        except BaseException:
+            self.pool.discard(slot)
+            raise
 
     def _settled(self, ref: weakref.ref[Slot]) -> None:
         slot = ref()
@@ -598,6 +606,17 @@ class PoolPart:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def _start_with(self, slot: Slot, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Start what nobody else knows of the slot; if it is cancelled, both end."""
+        task = self._start(coroutine)
+        task.add_done_callback(functools.partial(self._cut_off, slot))
+
+    def _cut_off(self, slot: Slot, task: asyncio.Task[None]) -> None:
+        # here, since a task may be cancelled before it has begun
+        if task.cancelled() and not self._burial.locked():
+            self.pool.discard(slot)
+            slot.connection._session.terminate()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

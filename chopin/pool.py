@@ -415,7 +415,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         """A connection, and a limit on getting and using it together."""
         began = monotonic()
         async with self.acquire(timeout=timeout) as connection:
-            left = None if timeout is None else timeout - (monotonic() - began)
+            left = None if timeout is None else float(timeout) - (monotonic() - began)
             async with asyncio.timeout(left):
                 yield connection
 
@@ -447,7 +447,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             slot = await part.wait_single(read, now, timeout)
             began = 0.0 if slot.singles > 1 else monotonic()
             if timeout is not None:
-                timeout -= monotonic() - now
+                timeout = float(timeout) - (monotonic() - now)
         connection: Connection = slot.connection
         if timeout is None:
             timeout = connection._command_timeout

@@ -7,6 +7,8 @@ cross each other. A place that was lost is missed at the latest by `assert_whole
 
 import asyncio
 import contextlib
+import decimal
+import fractions
 import gc
 import math
 
@@ -306,6 +308,19 @@ async def test_timeout_that_is_none(create, is_busy, validate):
     await assert_whole_pool(pool)
 
 
+@pytest.mark.parametrize("kind", [decimal.Decimal, fractions.Fraction])
+async def test_timeout_that_is_some_other_number(create, kind):
+    """What can be made a float is one, for who has to wait as well."""
+    pool = await create(min_size=1, max_size=1)
+    async with borrowed(pool):
+        waiting = asyncio.create_task(pool.fetchval("SELECT 42", timeout=kind(60)))
+        await turns()
+    async with patience():
+        assert await waiting == 42
+        assert await pool.fetchmany("SELECT $1::int", [(1,)], timeout=kind(60))
+    await assert_whole_pool(pool)
+
+
 # Checks.
 
 
@@ -334,6 +349,33 @@ async def test_check_that_is_cut_short(create, use, how):
             assert await pool.fetchval(PID) == pid
     assert (pool.stats().opened, pool.stats().validations_failed) == (1, 0)
     await assert_whole_pool(pool)
+
+
+@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize("kind", ["check", "reset"])
+async def test_all_tasks_are_cancelled(create, kind, turn):
+    """Whoever cancels all tasks of his loop, those of the pool too, can go on."""
+
+    async def reset(conn):
+        await conn.execute("RESET ALL")
+
+    options = {"validate": "always"} if kind == "check" else {"reset": reset}
+    pool = await create(min_size=1, max_size=1, **options)
+    users = []
+    if kind == "check":
+        users.append(asyncio.create_task(pool.fetchval("SELECT 1")))
+    else:
+        loan = pool.acquire()
+        await loan.__aenter__()
+        loan.drop()
+    await turns(turn)
+    tasks = {*users, *asyncio.all_tasks()} - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    async with patience():
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert await pool.fetchval("SELECT 42") == 42
+        await pool.close()
 
 
 async def test_check_that_is_cut_short_and_riders(create):

@@ -34,9 +34,19 @@ class Counting(chopin.Connection):
 class Never(chopin.Connection):
     """A connection whose reset does nothing."""
 
+    said = ""
+
     def get_reset_query(self):
         """No SQL."""
-        return ""
+        return self.said
+
+
+class Failing(chopin.Connection):
+    """A connection that does not know how to be reset."""
+
+    def get_reset_query(self):
+        """No answer."""
+        raise ZeroDivisionError
 
 
 @pytest.fixture
@@ -330,10 +340,12 @@ async def test_reset_query_of_a_class(create):
             assert await conn.fetchval(MEMORY) == "1MB"
             await conn.execute(f"SET chopin.resets TO '{number - 1}'")
 
-    pool = await create(max_size=1, connection_class=Never)
-    async with pool.acquire() as conn:
-        await conn.execute("SET work_mem TO '1MB'")
-    assert await pool.fetchval(MEMORY) == "1MB"
+    for said in "", None:
+        kind = type("Never", (Never,), {"said": said})
+        pool = await create(max_size=1, connection_class=kind)
+        async with pool.acquire() as conn:
+            await conn.execute("SET work_mem TO '1MB'")
+        assert await pool.fetchval(MEMORY) == "1MB"
 
 
 async def harmless(pool):
@@ -425,6 +437,22 @@ async def test_reset_fails(create, observer):
         await until(
             observer, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s", pid
         )
+    await assert_serves(pool, size=1)
+
+
+@pytest.mark.parametrize("use", ["acquire", "execute"])
+async def test_reset_query_fails(create, use):
+    """Who gives a connection back is told, and the connection has no next user."""
+    pool = await create(max_size=1, connection_class=Failing)
+    pid = await pool.fetchval(PID)
+    with pytest.raises(ZeroDivisionError):
+        if use == "execute":
+            await pool.execute("SET work_mem TO '1MB'")
+        else:
+            async with pool.acquire() as conn:
+                await conn.execute("SET work_mem TO '1MB'")
+    async with patience():
+        assert await pool.fetchval(PID) != pid
     await assert_serves(pool, size=1)
 
 
