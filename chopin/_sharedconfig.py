@@ -23,12 +23,12 @@ import weakref
 from collections.abc import Hashable
 
 from chopin.config import (
-    VARIABLES,
     ConnectConfig,
     ConnectOptions,
     SessionAttribute,
     SSLMode,
     parse_config,
+    read_environment,
 )
 
 # Not their subclasses: those may compare as they like. Not tuples: (1,) is (True,).
@@ -56,8 +56,7 @@ def shared_config(dsn: str | None, options: ConnectOptions) -> ConnectConfig:
     Raises:
         ClientConfigurationError, TypeError: as `parse_config`.
     """
-    # each look at `os.environ` decodes and encodes: a tenth of what parsing costs
-    environ = {name: os.environ[name] for name in os.environ if name in VARIABLES}
+    environ = read_environment(os.environ)
     given: dict[str, object] = {"dsn": dsn, **options}
     kinds = [*map(type, given.values())]
     if not _COMPARABLE.issuperset(kinds):

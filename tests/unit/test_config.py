@@ -3,6 +3,7 @@
 import enum
 import getpass
 import ssl
+from collections import UserDict
 from pathlib import Path
 
 import pytest
@@ -670,7 +671,7 @@ def test_repr_has_no_secrets(env, tmp_path):
     assert "s3cret" not in str(with_passfile) + str(config)
 
 
-class Word(str, enum.Enum):
+class Word(str, enum.Enum):  # noqa: UP042
     """Words as programs for older Pythons wrote them; str() gives ``Word.ann``."""
 
     ann = "ann"
@@ -694,3 +695,17 @@ def test_texts_are_taken_for_what_they_are(env):
     assert config.sslmode is SSLMode.require
     for text in config.hosts[0].host, config.user, config.password, config.gsslib:
         assert type(text) is str
+
+
+class Changing(UserDict):
+    """An environment that another thread deletes from while it is read."""
+
+    def __iter__(self):
+        return iter(["HOME", "PGUSER", "PGAPPNAME"])
+
+
+def test_variable_that_goes_meanwhile_is_not_set():
+    """It is no KeyError without a word of what is wrong."""
+    config = parse_config(environ=Changing({"HOME": "/nowhere", "PGUSER": "ann"}))
+    assert config.user == "ann"
+    assert "application_name" not in config.server_settings
