@@ -87,12 +87,16 @@ def check_text(name: str, text: str) -> str:
 
 
 def text(name: str, value: Any, shown: str) -> str | None:
-    """A text; an empty one is None."""
+    """A text; an empty one is None.
+
+    What a subclass of str makes of itself, a member of an enumeration ``Word.ann`` and
+    a secret ``***``, is for the eye only: `str.__str__` takes what it is.
+    """
     if not isinstance(value, str):
         raise ClientConfigurationError(
             f"{name} is expected to be a str, got {type(value).__name__}"
         )
-    return str(value) or None
+    return str.__str__(value) or None
 
 
 def path(name: str, value: Any, shown: str) -> str | None:
@@ -112,12 +116,13 @@ def password(name: str, value: Any, shown: str) -> Any:
             f"{name} is expected to be a str, or a callable that returns one, "
             f"got {type(value).__name__}"
         )
-    return str(value) or None
+    return str.__str__(value) or None
 
 
 def ssl_mode(name: str, value: Any, shown: str) -> SSLMode:
     """One of the six modes; an underscore may stand for the dash."""
-    mode = _member(SSLMode, str(value).replace("_", "-"))
+    is_text = isinstance(value, str)
+    mode = _member(SSLMode, value.replace("_", "-")) if is_text else None
     if mode is None:
         modes = ", ".join(SSLMode)
         raise ClientConfigurationError(f"`sslmode` parameter must be one of: {modes}")
@@ -156,7 +161,7 @@ def gss_library(name: str, value: Any, shown: str) -> str:
         raise ClientConfigurationError(
             f"gsslib parameter must be either 'gssapi' or 'sspi', got {shown}"
         )
-    return str(value)
+    return str.__str__(value)
 
 
 def gss_encryption(name: str, value: Any, shown: str) -> str:
@@ -302,7 +307,7 @@ def text_list(name: str, value: Any, shown: str) -> list[str]:
         raise ClientConfigurationError(
             f"{name} is expected to be a str or a sequence of str"
         )
-    return list(value)
+    return [str.__str__(item) for item in value]
 
 
 def port_list(name: str, value: Any, shown: str) -> list[int | None]:

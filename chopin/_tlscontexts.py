@@ -9,7 +9,8 @@ Rules
   is another one now makes a new context, as if there had been none.
 - A context that has a secret in it, the key of a client certificate, is not kept.
 - Nor is one whose files cannot be watched: what OpenSSL reads later by itself
-  (`sslcrldir`), the certificate store of Windows.
+  (`sslcrldir`, the directories of `SSL_CERT_DIR`, those of a system that has no file
+  with all authorities, which costs nothing to read), the certificate store of Windows.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def shared_context(config: TlsConfig) -> ssl.SSLContext | None:
     context = _kept.get(key)
     if context is None:
         context = make_context(config)
-        if context is not None:
+        # a file that came in between is in the context and not in the key
+        if context is not None and _key(config) == key:
             # clear() is one step, so that threads need no lock
             if len(_kept) >= _MOST_KEPT:
                 _kept.clear()
@@ -60,13 +62,14 @@ def _key(config: TlsConfig) -> Hashable | None:
         return None
     roots = [_path(config.sslrootcert, "root.crt")]
     if config.sslrootcert == SYSTEM:
-        if sys.platform == "win32":
-            return None
         paths = ssl.get_default_verify_paths()
-        roots = [
-            os.environ.get(paths.openssl_cafile_env, paths.openssl_cafile),
-            os.environ.get(paths.openssl_capath_env, paths.openssl_capath),
-        ]
+        file = os.environ.get(paths.openssl_cafile_env, paths.openssl_cafile)
+        is_in_directories = (
+            paths.openssl_capath_env in os.environ or not os.path.exists(file)
+        )
+        if sys.platform == "win32" or is_in_directories:
+            return None
+        roots = [file, paths.openssl_capath]
     certificate = _stamp(_path(config.sslcert, "postgresql.crt"))
     if certificate is not None and config.sslcertmode != "disable":
         return None

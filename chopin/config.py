@@ -276,8 +276,8 @@ _BY_VARIABLE = {key.env: key.name for key in KEYS.values() if key.env is not Non
 # Variables that say where files are.
 _DIRECTORIES = ("HOME", "APPDATA", "PGSYSCONFDIR")
 
-#: All environment variables that are looked at.
-VARIABLES = {*_BY_VARIABLE, *_ENVIRONMENT_SETTINGS, "PGREQUIRESSL", *_DIRECTORIES}
+# All environment variables that are looked at.
+_VARIABLES = {*_BY_VARIABLE, *_ENVIRONMENT_SETTINGS, "PGREQUIRESSL", *_DIRECTORIES}
 
 
 class _Source(NamedTuple):
@@ -323,9 +323,7 @@ def parse_config(
 
     Source: PostgreSQL docs, "Database Connection Control Functions".
     """
-    environ = os.environ if environ is None else environ
-    # read once: `os.environ` decodes a variable each time that it is asked for it
-    env = {name: environ[name] for name in environ if name in VARIABLES}
+    env = read_environment(os.environ if environ is None else environ)
     environment = _environment_source(env)
     sources = [_arguments_source(dict(options))]
     settings = _user_settings(options.get("server_settings"), sources[0])
@@ -354,6 +352,16 @@ def parse_config(
     found["hosts"] = _with_passwords(_hosts(sources), found, env)
     found["watched"] = _watched(found, env) if user else None
     return ConnectConfig(*map(found.__getitem__, _FIELDS))
+
+
+def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that count, each read once.
+
+    `os.environ` decodes a variable each time that it is asked for it, a tenth of what
+    all of parsing costs; another thread may delete one while this goes over them.
+    """
+    found = {name: environ.get(name) for name in environ if name in _VARIABLES}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 # --- the sources ---------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Configuration: every parameter out of every source, ranks, rules that join values."""
 
+import enum
 import getpass
 import ssl
+from collections import UserDict
 from pathlib import Path
 
 import pytest
@@ -667,3 +669,43 @@ def test_repr_has_no_secrets(env, tmp_path):
     assert with_passfile.hosts[0].password_from_passfile == "s3cret-1"
     assert "s3cret" not in repr(with_passfile) + repr(config)
     assert "s3cret" not in str(with_passfile) + str(config)
+
+
+class Word(str, enum.Enum):  # noqa: UP042
+    """Words as programs for older Pythons wrote them; str() gives ``Word.ann``."""
+
+    ann = "ann"
+    require = "require"
+    gssapi = "gssapi"
+
+
+def test_texts_are_taken_for_what_they_are(env):
+    """Not for what str() of a class of the user's own shows, a mask perhaps."""
+    config = parse_config(
+        environ=env,
+        host=Word.ann,
+        user=Word.ann,
+        password=Word.ann,
+        database=Word.ann,
+        ssl=Word.require,
+        gsslib=Word.gssapi,
+    )
+    assert (config.hosts[0].host, config.user, config.database) == ("ann",) * 3
+    assert (config.password, config.gsslib) == ("ann", "gssapi")
+    assert config.sslmode is SSLMode.require
+    for text in config.hosts[0].host, config.user, config.password, config.gsslib:
+        assert type(text) is str
+
+
+class Changing(UserDict):
+    """An environment that another thread deletes from while it is read."""
+
+    def __iter__(self):
+        return iter(["HOME", "PGUSER", "PGAPPNAME"])
+
+
+def test_variable_that_goes_meanwhile_is_not_set():
+    """It is no KeyError without a word of what is wrong."""
+    config = parse_config(environ=Changing({"HOME": "/nowhere", "PGUSER": "ann"}))
+    assert config.user == "ann"
+    assert "application_name" not in config.server_settings

@@ -2,6 +2,8 @@
 
 import os
 import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -136,3 +138,70 @@ def test_lists_and_dictionaries_are_read_each_time():
     second = shared_config(DSN, {"server_settings": settings})
     assert first.server_settings["search_path"] == "a"
     assert second.server_settings["search_path"] == "b"
+
+
+class Hosts(Sequence):
+    """Hosts that a program changes; its hash stays the same."""
+
+    def __init__(self, *names):
+        self.names = names
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, i):
+        return self.names[i]
+
+
+class Certificate:
+    """A path that a program changes."""
+
+    path = "/one"
+
+    def __fspath__(self):
+        return self.path
+
+
+def test_objects_are_read_each_time():
+    """An object that can be a key of a dictionary may still change inside."""
+    hosts, certificate = Hosts("one"), Certificate()
+    options = {"host": hosts, "user": "ada", "sslrootcert": certificate}
+    first = shared_config(None, options)
+    hosts.names, certificate.path = ("two",), "/two"
+    second = shared_config(None, options)
+    assert (first.hosts[0].host, first.sslrootcert) == ("one", "/one")
+    assert (second.hosts[0].host, second.sslrootcert) == ("two", "/two")
+
+
+def test_tuples_of_other_types_are_read():
+    """(1,) and (True,) are equal, and one of them is an error."""
+    options = {"host": "db", "user": "ada"}
+    held = shared_config(None, {**options, "port": (1,)})
+    assert held.hosts[0].port == 1
+    with pytest.raises(ClientConfigurationError, match="port"):
+        shared_config(None, {**options, "port": (True,)})
+
+
+def test_passwords_are_asked_of_the_callable_that_is_given():
+    """One that is equal to another may know another password."""
+
+    @dataclass(frozen=True)
+    class Token:
+        role: str
+        word: str = field(compare=False)
+
+        def __call__(self):
+            return self.word
+
+    old, new = Token("ada", "old"), Token("ada", "new")
+    options = {"host": "db", "user": "ada"}
+    held = shared_config(None, {**options, "password": old})
+    assert held.password is old
+    assert shared_config(None, {**options, "password": new}).password is new
+
+
+def test_errors_speak_of_one_thing():
+    """That a list cannot be looked up is nothing to tell."""
+    with pytest.raises(ClientConfigurationError) as caught:
+        shared_config(None, {"host": ["db"], "user": "ada", "sslmode": "strict"})
+    assert caught.value.__context__ is None

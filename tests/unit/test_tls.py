@@ -541,7 +541,6 @@ def is_shared(config: Settings) -> bool:
     "config",
     [
         Settings("require"),
-        Settings("verify-full", sslrootcert="system"),
         Settings("require", ssl_context=ssl.create_default_context()),
     ],
 )
@@ -605,12 +604,50 @@ def test_authorities_of_the_system_are_watched(
 ) -> None:
     """Who sets SSL_CERT_FILE later gets what stands there."""
     config = Settings("verify-full", sslrootcert="system")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     before = shared_context(config)
     monkeypatch.setenv("SSL_CERT_FILE", str(server.root_path))
     after = shared_context(config)
     assert after is not before
+    assert after is shared_context(config)
     assert after is not None
     shake_hands(after, server.server_context(), "db.example.org")
+
+
+def test_directories_of_the_user_are_read_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL looks into SSL_CERT_DIR when it wants to, and remembers what it saw."""
+    config = Settings("verify-full", sslrootcert="system")
+    first = shared_context(config)
+    monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path}{os.pathsep}{tmp_path / 'home'}")
+    assert shared_context(config) is not first
+    assert not is_shared(config)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert not is_shared(config)
+    # without a file there is nothing that takes long, and a directory all the same
+    monkeypatch.delenv("SSL_CERT_DIR")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    assert not is_shared(config)
+
+
+def test_file_that_comes_while_a_context_is_made(
+    home: Path, client: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is not what had been looked for, so it is not kept."""
+    config = Settings("require")
+    _tlscontexts._kept.clear()
+
+    def make(config: Settings) -> ssl.SSLContext | None:
+        install(home, "postgresql.crt", client.cert_path)
+        install(home, "postgresql.key", client.key_path)
+        return make_context(config)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_tlscontexts, "make_context", make)
+        with_key = shared_context(config)
+    (home / ".postgresql" / "postgresql.crt").unlink()
+    assert shared_context(config) is not with_key
 
 
 def test_secrets_are_not_kept(tmp_path: Path, home: Path, client: Certificate) -> None:
