@@ -195,7 +195,7 @@ def _is_connected_at_once(sock: socket.socket, place: Place) -> bool:
     error = sock.connect_ex(place.address)
     if error == errno.EINPROGRESS:
         error = sock.connect_ex(place.address)
-    return error == 0
+    return error in (0, errno.EISCONN)
 
 
 def _set_options(sock: socket.socket, config: ConnectConfig) -> None:

@@ -118,6 +118,7 @@ async def test_limits(conn, speaker):
 
 async def test_notify(conn, speaker):
     """It says nothing with None, says it at COMMIT, and leaves the session clean."""
+    speaker._session.dirty = False  # as a pool says
     async with conn.listen("a") as notifications:
         async with speaker.transaction():
             await speaker.notify("a", "in a block")
