@@ -10,7 +10,7 @@ Rules
   and logs agree.
 - Nothing here costs a round trip: a statement that goes is closed by a message that
   rides ahead of the session's next group.
-- An unnamed statement is parsed by the server at each use. Here it is kept for its plan,
+- An unnamed statement is parsed by the server at each use. It is kept here for its plan
   as long as the text has the same description.
 - Eviction is second chance: a hit sets one bit, which is cheaper than moving an entry,
   and the oldest statement that was not used since it was last looked at goes.
