@@ -413,7 +413,7 @@ async def every_suspension(name, when, connect, observer, marks, second=None):
 @pytest.mark.parametrize("name", ALL)
 async def test_at_every_await(name, when, connect, observer, marks, tidy):
     """Wherever an operation is cancelled, nothing is left in between."""
-    for _ in range(5):
+    for _ in range(50):
         suspensions = await every_suspension(name, when, connect, observer, marks)
         if suspensions > 1:
             break  # else the answer was quicker than the cancellation

@@ -347,8 +347,8 @@ async def test_failing_hooks(failing, create, calls, observer, application_name)
         except Oops:
             raise asyncio.CancelledError from None
 
-    assert await storm(pool, rng, calls // 20, one) == []
-    assert failures
+    while not failures:  # on a busy machine few calls come as far as the hook
+        assert await storm(pool, rng, calls // 20, one) == []
     is_over = True
     await assert_recovered(pool, observer, application_name)
 
