@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from chopin import _statements
 from chopin._copy import CopyInOp, CopyOutOp, describe_columns
 from chopin._copysql import columns_of, quoted
-from chopin._execute import ATTEMPTS, Turn, heal, learn_types, unblocked
+from chopin._execute import ATTEMPTS, Turn, begun, heal, learn_types, unblocked
 from chopin._ops import ROWS, start_own, start_parse_and_execute, start_prepare
 from chopin._protocol import Statement
 from chopin.exceptions import InvalidCachedStatementError, PostgresError
@@ -119,7 +119,7 @@ async def start_with_columns(
             op = start(known, known.asked if is_idle else None)
         try:
             if op is not None and (waits or not _is_sure(op)):
-                await _opened(op)
+                await begun(op, op.opened())
             return op, known
         except PostgresError as error:
             if attempt + 1 == ATTEMPTS or not forget(session, known, op, error):
@@ -149,17 +149,6 @@ def _holds(known: Known, session: WireProtocol) -> bool:
 
 def _is_sure(op: Op) -> bool:
     return isinstance(op, CopyInOp) and op.is_sure
-
-
-async def _opened(op: CopyInOp | CopyOutOp) -> None:
-    """Wait until the server has begun; raise what has kept it from that."""
-    try:
-        await op.opened()
-    except BaseException:
-        op.leave()
-        raise
-    if op.done() and op.exception() is not None:
-        await op
 
 
 def _keep(session: WireProtocol, key: Any, known: Known) -> None:
@@ -257,7 +246,7 @@ async def start_with_query(
         op = start(statement, statement if is_idle else None)
     if op is not None:
         try:
-            await _opened(op)
+            await begun(op, op.opened())
         except InvalidCachedStatementError as error:
             error.outcome = "unknown"  # the query may have run
             raise

@@ -52,13 +52,14 @@ from chopin.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from chopin._copy import CopyInOp
     from chopin._ops import PrepareOp, QueryOp, RowsOp
     from chopin._protocol import Op, Session
     from chopin._rows import Description
     from chopin._waiter import Waiter
     from chopin.aio import WireProtocol
 
-_StreamOp = TypeVar("_StreamOp", bound="RowsOp")
+_LeavableOp = TypeVar("_LeavableOp", bound="RowsOp | CopyInOp")
 
 ATTEMPTS = 3
 
@@ -180,7 +181,7 @@ async def run_query(
         op: Op | None = None
         try:
             op = await _send(session, sql, args, want, column, shape)
-            return await (begun(op) if want == STREAM else op)
+            return await (begun(op, op.flow.wait()) if want == STREAM else op)
         except PostgresError as error:
             if attempt + 1 == ATTEMPTS or session.epoch != epoch:
                 raise
@@ -189,13 +190,17 @@ async def run_query(
     raise AssertionError("the last attempt returns or raises")
 
 
-async def begun(op: _StreamOp) -> _StreamOp:
-    """Wait until the first rows of a stream are there, or its end; return it.
+async def begun(op: _LeavableOp, signal: Waiter) -> _LeavableOp:
+    """Wait until a stream or a COPY has begun, or has ended; return it.
+
+    Args:
+        op: what was sent; it is left if nobody waits for it any more.
+        signal: ends then.
 
     Raises what it has ended with.
     """
     try:
-        await op.flow.wait()
+        await signal
     except BaseException:
         op.leave()
         raise

@@ -91,7 +91,7 @@ class CopyOut(Stream[T]):
                 source = self._source
             command = self._command(source, format, sql.columns_of(self._columns))
             op = start_copy_out(session, command, None, None)
-        return await begun(op)
+        return await begun(op, op.opened())
 
     async def _start_rows(self, connection: Connection) -> RowsOp:
         """As COPY in binary, or as a query where that cannot be."""
