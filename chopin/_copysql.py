@@ -2,7 +2,7 @@
 
 Owns: how names, options and the arguments of a query get into a COPY command, which
 takes no parameters.
-Layer L3. Imports L0.
+Layer L3. Imports L0 and _effects.
 
 Rules
 - A name is always quoted, so it is a name and nothing else. An option is one of the
@@ -19,11 +19,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from chopin._effects import IN_TAG, IN_WORD, START
 from chopin.exceptions import InterfaceError
 
 FORMATS = ("text", "csv", "binary")
 
-_LETTER = r"A-Za-z_\x80-\U0010ffff"
 _SPACE = r"(?:\s|--[^\r\n]*(?:[\r\n]|\Z)|/\*(?:[^*]|\*(?!/))*\*/)"
 
 # A word that begins a query, with something behind it.
@@ -36,20 +36,26 @@ _begins_query = re.compile(
 
 # What must not be looked into, and parameters; {escape} is what a backslash does in a
 # plain literal. A comment in a comment is found by counting.
-_TOKENS = rf"""
+_TOKENS = r"""
     [eE]'(?:[^'\\]|\\.|'')*'
-  | '(?:{{plain}}|'')*'
+  | '(?:{plain}|'')*'
   | "(?:[^"]|"")*"
-  | \$(?P<tag>(?:[{_LETTER}][0-9{_LETTER}]*)?)\$.*?\$(?P=tag)\$
+  | \$(?P<tag>(?:{start}{in_tag}*)?)\$.*?\$(?P=tag)\$
   | --[^\r\n]*
   | (?P<comment>/\*)
-  | [{_LETTER}][0-9${_LETTER}]*
+  | {start}{in_word}*
   | \$(?P<number>[0-9]+)
 """
-_find_token = re.compile(_TOKENS.format(plain="[^']"), re.VERBOSE | re.DOTALL).search
-_find_token_escaping = re.compile(
-    _TOKENS.format(plain=r"[^'\\]|\\."), re.VERBOSE | re.DOTALL
-).search
+
+
+def _tokens(plain: str) -> Callable[..., re.Match[str] | None]:
+    """Finds the next token, where `plain` is a piece of a literal without an E."""
+    pattern = _TOKENS.format(plain=plain, start=START, in_tag=IN_TAG, in_word=IN_WORD)
+    return re.compile(pattern, re.VERBOSE | re.DOTALL).search
+
+
+_find_token = _tokens(r"[^']")
+_find_token_escaping = _tokens(r"[^'\\]|\\.")
 _find_comment_end = re.compile(r"/\*|\*/").search
 
 

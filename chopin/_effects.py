@@ -43,8 +43,11 @@ _CACHED_TEXTS = 1000
 
 # -- tokens --------------------------------------------------------------------------
 
-# As the server has it: whatever is not ASCII is a letter, and no space.
-_START = r"A-Za-z_\x80-\U0010ffff"
+# As the server has it: whatever is not ASCII is a letter, and no space. Said by what is
+# none, for a set that has all of Unicode takes 3 ms to compile, with every import.
+START = r"[^\x00-@\[-^`{-\x7f]"
+IN_TAG = r"[^\x00-/:-@\[-^`{-\x7f]"  # digits as well
+IN_WORD = r"[^\x00-\x23%-/:-@\[-^`{-\x7f]"  # and $
 _TOKEN = re.compile(
     rf"""
     (?: [ \t\n\r\f\v]++
@@ -52,15 +55,15 @@ _TOKEN = re.compile(
       | /\*[^*/]*+ (?: (?: \*(?!/) | /(?!\*) ) [^*/]*+ )*+ \*/
     )*+
     (?:
-        (?P<word> (?! [eEbBnNxX]' | [uU]&['"] ) [{_START}][0-9${_START}]*+ )
+        (?P<word> (?! [eEbBnNxX]' | [uU]&['"] ) {START}{IN_WORD}*+ )
       | (?P<sign> :: | (?!/\*) [-+*/%^<>=~!@\#&|`?()\[\],.:] )
       | (?P<number>
             (?: \$[0-9]++
               | [0-9]++ (?: \.[0-9]++ )? (?: [eE][-+]?[0-9]++ )? (?!\.) )
-            (?! [0-9${_START}] ) )
+            (?! {IN_WORD} ) )
       | (?P<literal> (?: [uU]& | [bBnNxX] )? ' (?: [^'\\]++ | \\[^'] | '' )*+ '
           | [eE]' (?: [^'\\]++ | \\. | '' )*+ '
-          | \$ (?P<tag> (?: [{_START}][0-9{_START}]*+ )? ) \$ .*? \$(?P=tag)\$ )
+          | \$ (?P<tag> (?: {START}{IN_TAG}*+ )? ) \$ .*? \$(?P=tag)\$ )
       | (?P<quoted> "[^"]++" (?!") )
       | (?P<end> ; | \Z )
       | (?P<odd> . )
