@@ -69,6 +69,7 @@ class Known(NamedTuple):
         is_partitioned: whether the table is.
         names: of the columns of the COPY.
         listed: the same, as SQL in parentheses.
+        is_binary: whether all of them travel in binary.
         may_be_kept: whether any change of the columns changes those of `asked`, which a
             column that ceases to be generated does not.
     """
@@ -79,6 +80,7 @@ class Known(NamedTuple):
     is_partitioned: bool
     names: list[str]
     listed: str
+    is_binary: bool
     may_be_kept: bool
 
 
@@ -194,6 +196,7 @@ async def _ask(session: WireProtocol, table: str, names: Sequence[str] | None) -
         is_partitioned,
         own,
         columns_of(own),
+        is_binary(statement),
         len(columns) == len(described.columns),
     )
 

@@ -380,20 +380,34 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
     @contextlib.contextmanager
     def _logged(self, query: str, args: Any, timeout: float | None) -> Iterator[None]:
         """Name the query in errors, and tell the query loggers of it."""
-        loggers = self._observers.query
-        started = time.monotonic() if loggers else 0.0
+        started = self._started()
         failure: BaseException | None = None
         try:
             yield
         except BaseException as error:
             failure = error
-            if isinstance(error, PostgresError) and error.query is None:
-                error.query = query
             raise
         finally:
-            if loggers:
-                self._tell_query(query, args, timeout, started, failure)
+            self._ended(query, args, timeout, started, failure)
             del failure
+
+    def _started(self) -> float | None:
+        """When a query begins, by `monotonic`; None if no logger wants to know."""
+        return time.monotonic() if self._observers.query else None
+
+    def _ended(
+        self,
+        query: str,
+        args: Any,
+        timeout: float | None,
+        started: float | None,
+        failure: BaseException | None,
+    ) -> None:
+        """A query has ended: its error is given its name, the loggers are told."""
+        if isinstance(failure, PostgresError) and failure.query is None:
+            failure.query = query
+        if started is not None:
+            self._tell_query(query, args, timeout, started, failure)
 
     def _tell_query(
         self,

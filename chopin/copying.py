@@ -16,8 +16,7 @@ Source: PostgreSQL documentation, "COPY".
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 from chopin import _copysql as sql
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
 Table = str | tuple[str, str]
 Format = Literal["text", "csv", "binary"]
+Lend = Callable[[float | None], Loan]
 
 
 class CopyOptions(TypedDict, total=False):
@@ -290,13 +290,16 @@ class Copying:
             >>> await conn.copy_from_table("works", output="works.csv", format="csv")
             'COPY 3'
         """
-        async with sink(output) as write, self._whole(timeout) as lend:
+
+        async def work(lend: Lend) -> str:
             stream: CopyOut[bytes] = CopyOut(
                 lend, sql.table(table_name, schema_name), None, _names(columns),
                 timeout, None, format or "text", options,
             )  # fmt: skip
-            await _drain(stream, write)
-        return stream.status
+            return await _drain(stream, write)
+
+        async with sink(output) as write:
+            return await self._whole(timeout, work)
 
     async def copy_from_query(
         self,
@@ -326,12 +329,15 @@ class Copying:
             ...     "SELECT title FROM works WHERE opus > $1", 9, output="works.txt")
             'COPY 2'
         """
-        async with sink(output) as write, self._whole(timeout) as lend:
+
+        async def work(lend: Lend) -> str:
             stream: CopyOut[bytes] = CopyOut(
                 lend, query, args, None, timeout, None, format or "text", options
             )
-            await _drain(stream, write)
-        return stream.status
+            return await _drain(stream, write)
+
+        async with sink(output) as write:
+            return await self._whole(timeout, work)
 
     async def copy_to_table(
         self,
@@ -365,14 +371,17 @@ class Copying:
             >>> await conn.copy_to_table("works", source="works.csv", format="csv")
             'COPY 3'
         """
-        async with self._whole(timeout) as lend:
+
+        async def work(lend: Lend) -> str:
             copy = CopyIn(
                 lend, sql.table(table_name, schema_name), _names(columns), where,
                 timeout, format or "text", options,
             )  # fmt: skip
             async with copy:
                 await copy.write_from(source)
-        return copy.status
+            return copy.status
+
+        return await self._whole(timeout, work)
 
     async def copy_records_to_table(
         self,
@@ -405,33 +414,40 @@ class Copying:
             ...     "works", records=[("Nocturnes", 9), ("Ballade", 23)])
             'COPY 2'
         """
-        async with self._whole(timeout) as lend:
+
+        async def work(lend: Lend) -> str:
             copy = CopyIn(
                 lend, sql.table(table_name, schema_name), _names(columns), where,
                 timeout, None, {}, waits=False,
             )  # fmt: skip
             async with copy:
                 await copy.write_rows(records)
-        return copy.status
+            return copy.status
 
-    @contextlib.asynccontextmanager
+        return await self._whole(timeout, work)
+
     async def _whole(
-        self, timeout: float | None
-    ) -> AsyncIterator[Callable[[float | None], Loan]]:
-        """A connection that can be lent, and a limit on getting and using it."""
+        self, timeout: float | None, work: Callable[[Lend], Awaitable[str]]
+    ) -> str:
+        """Do all of a COPY in its time, of which getting a connection is a part.
+
+        No context manager made of an asynchronous generator: the event loop keeps a
+        list of those, which costs more than to send a few rows.
+        """
         if timeout is not None:
             timeout = check_timeout(timeout)
         async with within(timeout), self._lend(timeout) as connection:
             default = connection._command_timeout if timeout is None else None
             async with within(default):
-                yield connection._lend
+                return await work(connection._lend)
 
 
-async def _drain(stream: CopyOut[bytes], write: Callable[[bytes], Any]) -> None:
+async def _drain(stream: CopyOut[bytes], write: Callable[[bytes], Any]) -> str:
     """Write all that comes; what a writer raises calls the COPY off."""
     async with stream:
         async for chunk in stream:
             await write(chunk)
+    return stream.status
 
 
 def _names(columns: Iterable[str] | None) -> list[str] | None:

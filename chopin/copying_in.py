@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chopin import _copysql as sql
 from chopin._copy import CopyInOp, start_copy_in
-from chopin._copycolumns import forget, is_binary, start_with_columns
+from chopin._copycolumns import forget, start_with_columns
 from chopin._copyfiles import Data, chunks
 from chopin._copytext import text_of
 from chopin._execute import ATTEMPTS, Turn, within
@@ -175,7 +175,7 @@ class CopyIn:
 
         def start(known: Known, asked: Statement | None) -> CopyInOp:
             columns = known.statement
-            if is_binary(columns):
+            if known.is_binary:
                 command = self._command("binary", known.listed)
                 return start_copy_in(session, command, columns, None, asked)
             command = self._command("text", known.listed)
@@ -260,10 +260,9 @@ class CopyIn:
                 op.cancel()
             await self._end(error)
 
-    async def _end(self, error: BaseException | None) -> None:
+    def _end(self, error: BaseException | None) -> Awaitable[None]:
         use, self._use = self._use, None
-        if use is not None:
-            await use.end(error)
+        return NOTHING if use is None else use.end(error)
 
     # -- data --------------------------------------------------------------------------
 

@@ -17,16 +17,15 @@ Source: PostgreSQL documentation, "Extended Query".
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from chopin._execute import run_query, within
 from chopin._ops import STREAM, RowsOp, check_timeout
-from chopin._streams import ItemIterator
+from chopin._streams import NOTHING, ItemIterator
 from chopin.exceptions import InterfaceError
 
 if TYPE_CHECKING:
@@ -42,12 +41,12 @@ class Loan(Protocol):
     async def __aenter__(self) -> Connection:
         """Get it."""
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> Awaitable[None]:
         """Give it back."""
 
     def drop(self) -> None:
@@ -65,8 +64,8 @@ class Itself:
     async def __aenter__(self) -> Connection:
         return self._connection
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        pass
+    def __aexit__(self, *exc_info: object) -> Awaitable[None]:
+        return NOTHING
 
     def drop(self) -> None:
         """Nothing was taken."""
@@ -80,14 +79,24 @@ class Use:
         timeout: seconds for each wait; the connection's `command_timeout` if None.
     """
 
-    __slots__ = ("_lend", "_loan", "_log", "connection", "timeout")
+    __slots__ = (
+        "_args",
+        "_lend",
+        "_loan",
+        "_query",
+        "_started",
+        "connection",
+        "timeout",
+    )
 
     def __init__(
         self, lend: Callable[[float | None], Loan], timeout: float | None
     ) -> None:
         self._lend = lend
         self._loan: Loan | None = None
-        self._log: contextlib.AbstractContextManager[None] | None = None
+        self._query: str | None = None
+        self._args: tuple[Any, ...] = ()
+        self._started: float | None = None
         self.timeout = timeout
         self.connection: Connection | None = None
 
@@ -106,16 +115,17 @@ class Use:
     def log(self, query: str, args: tuple[Any, ...]) -> None:
         """Name the query in errors, and tell the query loggers of it at the end."""
         assert self.connection is not None
-        self._log = self.connection._logged(query, args, self.timeout)
-        self._log.__enter__()
+        self._query, self._args = query, args
+        self._started = self.connection._started()
 
-    async def end(self, error: BaseException | None) -> None:
-        """Give the connection back."""
+    def end(self, error: BaseException | None) -> Awaitable[None]:
+        """Give the connection back; await what it returns."""
         self._end_log(error)
         loan, self._loan = self._loan, None
-        if loan is not None:
-            self.connection = None
-            await loan.__aexit__(None, None, None)
+        if loan is None:
+            return NOTHING
+        self.connection = None
+        return loan.__aexit__(None, None, None)
 
     def drop(self) -> None:
         """Give the connection back where nobody can await."""
@@ -126,10 +136,11 @@ class Use:
             loan.drop()
 
     def _end_log(self, error: BaseException | None) -> None:
-        log, self._log = self._log, None
-        if log is not None:
-            with contextlib.suppress(BaseException):  # it raises what it was told
-                log.__exit__(type(error) if error else None, error, None)
+        query, self._query = self._query, None
+        if query is None:
+            return
+        assert self.connection is not None
+        self.connection._ended(query, self._args, self.timeout, self._started, error)
 
 
 def in_its_loop(connection: Connection, action: Callable[[], None]) -> None:
