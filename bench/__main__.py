@@ -8,14 +8,14 @@ single values cost, type by type, on one loop, and takes about three, or half a 
 ``--quick``. ``python -m bench all --seconds 180`` runs everything, all but the types in
 the time that it is given, which is what ``make bench`` does, with ``--quick``: what
 does not fit is left out then.
-On a machine that others use as well, ``--core 0`` gives the steadiest ratios.
+Serial workloads have one core for client and server, the others have all that there
+are. On a machine that others use as well, ``--core 0``, one for all, is the steadiest.
 """
 
 import argparse
 import asyncio
 import dataclasses
 import itertools
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.candidates import DEFAULT_CANDIDATES, importable
+from bench.cores import pin
 from bench.goals import judge
 from bench.loops import LOOPS, loop_factory
 from bench.measure import Contest, Outcome, Plan, measure
@@ -43,6 +44,7 @@ from bench.report import (
     goals_table,
     head,
     machine,
+    placing,
     pools_tables,
     results_table,
     types_tables,
@@ -153,18 +155,6 @@ def available_loops(choice: str) -> list[str]:
     return found
 
 
-def pin(core: int) -> None:
-    """Bind this process, and all that it starts from now on, to one core.
-
-    Client and server then take turns, and how long it takes to wake a core, which
-    varies much on busy and on virtual machines, is not measured any more.
-    """
-    try:
-        os.sched_setaffinity(0, {core})
-    except (AttributeError, OSError) as error:
-        raise BenchError(f"--core {core} does not work here: {error}") from None
-
-
 def make_parts(options: argparse.Namespace, loops: int) -> list[Part]:
     """Candidates and workloads from the command line, less what cannot be had.
 
@@ -260,6 +250,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     is_all_met = True
     sections: list[str] = []
+    measured: list[Outcome] = []
     traffic: dict[str, dict[str, Traffic]] = {}
     with open_target(options.dsn, options.server_version, options.unix) as target:
         for loop, part in itertools.product(loops, parts):
@@ -270,6 +261,7 @@ def run(options: argparse.Namespace) -> int:
             part = dataclasses.replace(part, plan=plan)
             outcomes, raw["settings"] = run_loop(loop, part, target)
             outcomes = with_known_traffic(outcomes, traffic)
+            measured += outcomes
             raw["loops"].setdefault(loop, []).extend(map(as_json, outcomes))
             raw["seconds"] = time.monotonic() - started
             if options.json is not None:
@@ -287,7 +279,7 @@ def run(options: argparse.Namespace) -> int:
             if options.check or options.strict:
                 sections.append(goals_table(verdicts).render(options.markdown))
     print_report(head(facts, versions, raw["settings"]), sections, options.markdown)
-    print(f"\n{LEGEND}; took {raw['seconds']:.0f} s")
+    print(f"\n{LEGEND}; {placing(measured)}; took {raw['seconds']:.0f} s")
     return 1 if options.strict and not is_all_met else 0
 
 

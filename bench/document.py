@@ -7,6 +7,7 @@ README.md`` the tables of that file are made of the first result as well.
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,13 @@ from bench.poolwork import MEMORY
 from bench.prices import dearer, draw_prices, prices_table
 from bench.readme import with_tables
 from bench.report import (
+    ONE_CORE,
     Table,
     digits,
     head,
     memory_row,
     present_in,
+    row_name,
     times,
 )
 from bench.results import read_results
@@ -157,6 +160,21 @@ class Document:
             for loop, outcomes in run.loops.items()
         )
 
+    def cores(self, _: str) -> str:
+        """Which rows had one core, and why."""
+        outcomes = itertools.chain(*self.runs[0].loops.values())
+        if not any(outcome.cores == 1 for outcome in outcomes):
+            return (
+                "Client and server had all cores in all rows: rates of serial queries"
+                " are mostly what it takes to wake the other core."
+            )
+        return (
+            f"In rows marked {ONE_CORE} client and server had one core together: they"
+            " work in turns there, and on two it would be measured how long it takes to"
+            " wake the other one. All other rows had all cores:"
+            " [more](#how-it-is-measured)."
+        )
+
     def answer(self, kind: str) -> str:
         """The means of all groups: a picture of the first loop, a table for each."""
         tables = []
@@ -245,7 +263,7 @@ class Document:
             return f"None: no ratio is below {LEVEL}."
         rows = [
             [
-                one.outcome.workload,
+                row_name(one.outcome),
                 where,
                 one.rival,
                 f"{times(one.ratio)} ({digits(one.low)} - {digits(one.high)})",
@@ -303,6 +321,7 @@ class Document:
 DIRECTIVES: dict[str, Callable[[Document, str], str]] = {
     "machine": Document.machine,
     "verdict": Document.verdict,
+    "cores": Document.cores,
     "answer": Document.answer,
     "types": Document.types,
     "memory": Document.memory,

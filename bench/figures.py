@@ -12,6 +12,7 @@ from bench.ladders import COLUMN_COUNTS, JOIN_COUNTS, ROW_COUNTS, STATEMENT_COUN
 from bench.measure import Outcome
 from bench.poolcurves import CLIENTS, CONNECTIONS
 from bench.poolwork import TASK_COUNTS
+from bench.report import row_name
 from bench.shapes import ROW_NUMBERS
 from bench.standing import rivals_in
 from bench.stats import P99, THROUGHPUT, rates, ratio
@@ -213,7 +214,7 @@ def draw_ratios(
         if outcome.group != group:
             group = outcome.group
             rows.append(Row(group))
-        rows.append(Row(outcome.workload, ratios))
+        rows.append(Row(row_name(outcome), ratios))
     if not rows:
         return None
     return ratios_chart(title, note, rows)

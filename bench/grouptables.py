@@ -16,6 +16,7 @@ from bench.report import (
     latency_cell,
     number,
     present_in,
+    row_name,
     times,
     trips_cell,
 )
@@ -39,7 +40,7 @@ def group_table(outcomes: Sequence[Outcome]) -> Table:
     players += present_in(outcomes, YARDSTICKS)
     rows = [
         [
-            outcome.workload,
+            row_name(outcome),
             outcome.unit,
             *(player_cell(outcome, name) for name in players),
             standing_cell(outcome),
@@ -73,7 +74,7 @@ def pool_table(outcomes: Sequence[Outcome]) -> Table:
     """A row for each pool in each workload, with latencies."""
     rows: list[list[str]] = []
     for outcome in outcomes:
-        rows.append([f"{outcome.workload}, {outcome.unit}"])
+        rows.append([f"{row_name(outcome)}, {outcome.unit}"])
         for name in present_in([outcome], [*POOLS, *YARDSTICKS]):
             values = rates(outcome, name)
             rows.append(

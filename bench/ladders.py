@@ -163,6 +163,7 @@ INSERTS = [
         lacking=lacking,
         # As many as there are rows, and it would take their time.
         is_countable=run is not run_unbatched or count <= 100,
+        is_serial=run is run_unbatched or count == 1,
     )
     for way, run, sizes, lacking in (
         ("unbatched", run_unbatched, few_sizes_of, ("adbc",)),
@@ -224,6 +225,7 @@ def asking(name: str, group: str, query: str, **more: Any) -> Workload:
         run_query(query),
         limit=serial_limit(query, lambda _: (), "SELECT 1"),
         pgbench=script([query]),
+        is_serial=True,
         **more,
     )
 
@@ -279,6 +281,7 @@ BY_STATEMENTS = [
         least_warm=count,
         # One of them would be counted, and be in the cache.
         is_countable=count <= 100,
+        is_serial=True,
     )
     for count in STATEMENT_COUNTS
 ]

@@ -16,6 +16,7 @@ Rules:
 - With `Plan.seconds` a workload takes about that long: how many operations a sample
   has is found out beforehand, and is the same for all. Candidates take turns within a
   round only as long as a turn does not become too short to be more than its beginning.
+- A serial workload has one core for client and server, see ``cores``.
 - Round trips are counted in a pass of their own, see ``proxy``.
 """
 
@@ -32,6 +33,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from bench.candidates import BASELINE, Candidate, Session
+from bench.cores import placed
 from bench.limit import LimitError, RawConnection
 from bench.proxy import CountingProxy, Traffic, counting_proxy, through
 from bench.server import (
@@ -88,7 +90,10 @@ class WholeSample(Sample):
 
 @dataclass
 class Outcome:
-    """All samples of one workload, by player and in order of rounds."""
+    """All samples of one workload, by player and in order of rounds.
+
+    `cores` is how many client and server had together; 0 where that is not known.
+    """
 
     workload: str
     group: str
@@ -97,6 +102,7 @@ class Outcome:
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     traffic: dict[str, Traffic] = field(default_factory=dict)
+    cores: int = 0
 
 
 @dataclass(frozen=True)
@@ -485,6 +491,19 @@ def shorten(value: object) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
+async def meet(candidates: Sequence[Any], target: Target) -> None:
+    """Connect once with every driver, while this process has all its cores.
+
+    psqlpy counts them then, and has as many threads ever after. Pools come without.
+    """
+    for candidate in candidates:
+        if isinstance(candidate, Candidate):
+            # Whoever cannot connect is told of in each row.
+            with contextlib.suppress(Exception):
+                session = await candidate.connect(target.dsn)
+                await session.close()
+
+
 async def measure(
     plan: Plan,
     contest: Callable[..., Contest],
@@ -502,12 +521,15 @@ async def measure(
         settings = await admin.settings()
         names = [candidate.name for candidate in plan.candidates]
         await admin.make_schemas([*names, *YARDSTICKS], plan.scale)
+        await meet(plan.candidates, target)
         gc.collect()
         gc.freeze()
         for workload in plan.workloads:
             if plan.shares is not None:
                 plan = dataclasses.replace(plan, seconds=plan.shares.take())
-            outcome = await contest(workload, plan, target, admin).play()
+            with placed(target.postmaster, workload.is_serial) as cores:
+                outcome = await contest(workload, plan, target, admin).play()
+            outcome.cores = cores
             if plan.counts_trips and workload.is_countable:
                 with counting_proxy(target.address) as proxy:
                     near = Target(through(target.dsn, proxy.port), target.private)

@@ -37,6 +37,7 @@ BY_TASKS = [
         tasks=tasks,
         statements=(READ,),
         pgbench=script([WORLD_SELECT]),
+        is_serial=tasks == 1,
     )
     for tasks in CLIENTS
 ]

@@ -269,6 +269,7 @@ CURVES = [
         state=STATE,
         tasks=tasks,
         statements=statements,
+        is_serial=tasks == 1,
     )
     for name, inputs, run, statements, sizes in (
         ("reads", keys, run_reads, (READ,), sizes_of),

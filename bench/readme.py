@@ -6,6 +6,7 @@ Rules:
   between them is made, and nothing else in the file is touched.
 - A cell has one figure for each loop of the run, in their order: ``1.42x / 1.33x``.
 - Figures are those of the page: medians of the ratios within rounds.
+- A row for which client and server had one core is marked as on the page.
 """
 
 import re
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from bench.candidates import BASELINE, SUBJECT
 from bench.measure import LIMIT, Outcome
 from bench.pools import BASELINE_POOL, NO_RESET_POOL
-from bench.report import MISSING, Table, digits
+from bench.report import MISSING, ONE_CORE, Table, digits
 from bench.standing import standing
 from bench.stats import CPU, MEMORY, P99, THROUGHPUT, figure, ratio
 from bench.words import BenchError
@@ -73,11 +74,21 @@ class Tableau:
     def made_of(self, results: Results) -> Table:
         """A row for each workload."""
         body = [
-            [label, *(cell_of(column, row, results) for column in self.columns)]
+            [
+                f"{label}{mark_of(row, results)}",
+                *(cell_of(column, row, results) for column in self.columns),
+            ]
             for row, label in self.rows.items()
         ]
         corner = ", ".join(filter(None, (self.what, f"on {' / '.join(results)}")))
         return Table([corner, *(column.title for column in self.columns)], body)
+
+
+def mark_of(row: str, results: Results) -> str:
+    """Behind the label, where client and server had one core."""
+    workload = row.partition(OF)[0]
+    found = (outcomes.get(workload) for outcomes in results.values())
+    return f" {ONE_CORE}" if any(one and one.cores == 1 for one in found) else ""
 
 
 def cell_of(column: Column, row: str, results: Results) -> str:

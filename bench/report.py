@@ -36,6 +36,8 @@ from bench.stats import (
 from bench.typework import DECODE, ENCODE
 
 MISSING = "-"
+# Of a row for which client and server had one core.
+ONE_CORE = "†"
 LEGEND = (
     "rates are medians with the distance between the quartiles; latencies and CPU per"
     " operation are medians, CPU is that of this process or of its workers; ratios are"
@@ -125,6 +127,19 @@ def times(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f}x"
 
 
+def row_name(outcome: Outcome) -> str:
+    """The workload's name, marked where client and server had one core."""
+    mark = f" {ONE_CORE}" if outcome.cores == 1 else ""
+    return f"{outcome.workload}{mark}"
+
+
+def placing(outcomes: Iterable[Outcome]) -> str:
+    """What the mark means; or that serial queries, too, had all cores."""
+    if any(outcome.cores == 1 for outcome in outcomes):
+        return f"{ONE_CORE} client and server had one core, in turns"
+    return "no row had one core for client and server"
+
+
 def rate_cell(outcome: Outcome, name: str) -> str:
     """Median rate and spread, as in '12.3k ±4%'."""
     if not outcome.samples.get(name):
@@ -172,7 +187,7 @@ def results_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> Table:
         for outcome in members:
             rows.append(
                 [
-                    outcome.workload,
+                    row_name(outcome),
                     outcome.unit,
                     *(rate_cell(outcome, name) for name in players),
                     *(
@@ -223,7 +238,7 @@ def pools_tables(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[Tabl
         if all(figure(outcome, MEMORY, name) is not None for name in present):
             memory += [memory_row(outcome, name) for name in present]
             continue
-        rows.append([f"{outcome.workload}, {outcome.unit}"])
+        rows.append([f"{row_name(outcome)}, {outcome.unit}"])
         rows += [pool_row(outcome, name) for name in present]
     tables = [
         Table(POOL_HEADER, rows),

@@ -51,10 +51,14 @@ HBA = (
 
 @dataclass(frozen=True)
 class Target:
-    """Where the server is: `dsn` for the candidates, and whether it is our own."""
+    """Where the server is: `dsn` for the candidates, and whether it is our own.
+
+    `postmaster` is the process id of our own.
+    """
 
     dsn: str
     private: bool
+    postmaster: int | None = None
 
     def scram_dsn(self) -> str:
         """The same server, as the role that must prove its password by SCRAM."""
@@ -131,7 +135,8 @@ def open_target(
     except testing.TemporaryServerError as error:
         raise BenchError(str(error)) from None
     with server:
-        yield Target(without_tls(server.dsn if unix else server.tcp_dsn), private=True)
+        dsn = without_tls(server.dsn if unix else server.tcp_dsn)
+        yield Target(dsn, private=True, postmaster=server.pid)
 
 
 class Administration:

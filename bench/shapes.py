@@ -19,6 +19,8 @@ SHAPED_ROWS = 5000
 WIDE = 50
 WORDS = "'the word number ' || i"
 MANY_ROWS = 1_000_000
+# A row more hardly takes time: it is the round trip that does.
+FEW_ROWS = 10
 ROW_NUMBERS = (1, 10, 100, 1000, 10_000, 100_000, MANY_ROWS)
 
 # By name: the columns, as expressions of the row's number i.
@@ -101,6 +103,7 @@ def fetching(
         limit=limit_of_fetches(query, count),
         tables=tables,
         weight=count,
+        is_serial=count <= FEW_ROWS,
     )
 
 

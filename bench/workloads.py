@@ -71,7 +71,8 @@ class Workload:
     `tables` is SQL that makes, where it is missing, what all candidates read. An item
     stands for `weight` of the units that are counted. `pgbench` is the same work as a
     script for pgbench, PostgreSQL's own client in C. `lacking` names candidates that
-    have no way to do it; with `is_countable` its round trips are counted.
+    have no way to do it; with `is_countable` its round trips are counted. With
+    `is_serial` client and server never work at the same time, see ``cores``.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Workload:
     pgbench: str = ""
     lacking: tuple[str, ...] = ()
     is_countable: bool = True
+    is_serial: bool = False
 
     @property
     def is_divisible(self) -> bool:
@@ -276,6 +278,7 @@ SERIAL = [
         run_select_1,
         limit=serial_limit(SELECT_1, lambda _: (), "SELECT 1"),
         pgbench=script([SELECT_1]),
+        is_serial=True,
     ),
     Workload(
         "param",
@@ -286,6 +289,7 @@ SERIAL = [
         run_parameter,
         limit=serial_limit(PARAMETER, lambda key: map(int4, (key, 10)), "SELECT 1"),
         pgbench=script([PARAMETER]),
+        is_serial=True,
     ),
     Workload(
         "crud_select",
@@ -296,6 +300,7 @@ SERIAL = [
         run_crud_select,
         limit=serial_limit(CRUD_SELECT, lambda key: [int4(key)], "SELECT 1"),
         pgbench=script([CRUD_SELECT]),
+        is_serial=True,
     ),
     *(
         Workload(
@@ -308,6 +313,7 @@ SERIAL = [
             warm_inputs=requests_of(0x12345678, count),
             limit=limit_of_multi,
             pgbench=script([WORLD_SELECT] * count),
+            is_serial=True,
         )
         for count in QUERY_COUNTS
     ),
@@ -322,6 +328,7 @@ SERIAL = [
         state="SELECT count(*), sum(count) FROM crud",
         limit=serial_limit(CRUD_UPDATE, lambda key: [int4(key)], "UPDATE 1"),
         pgbench=script([CRUD_UPDATE]),
+        is_serial=True,
     ),
     Workload(
         "crud_insert",
@@ -333,6 +340,7 @@ SERIAL = [
         warm_inputs=lambda: itertools.repeat(CRUD_WARM_ID),
         before="VACUUM crud",
         state="SELECT count(*), max(id), sum(count) FROM crud",
+        is_serial=True,
     ),
     *(
         Workload(
@@ -346,6 +354,7 @@ SERIAL = [
             before="VACUUM world",
             state="SELECT count(*), sum(randomnumber) FROM world",
             pgbench=script([WORLD_SELECT, WORLD_UPDATE] * count),
+            is_serial=True,
         )
         for count in QUERY_COUNTS
     ),
@@ -498,6 +507,7 @@ OCCASIONAL = [
         itertools.count,
         run_first_use,
         warm_inputs=lambda: itertools.count(10_000_000),
+        is_serial=True,
     ),
     Workload(
         "first_use_plain",
@@ -507,6 +517,7 @@ OCCASIONAL = [
         itertools.count,
         run_first_use_plain,
         warm_inputs=lambda: itertools.count(10_000_000),
+        is_serial=True,
     ),
     Workload(
         "script",
@@ -515,6 +526,7 @@ OCCASIONAL = [
         Sizes(500, 1500, 20_000),
         itertools.count,
         run_script,
+        is_serial=True,
     ),
     Workload(
         "connect_trust",
