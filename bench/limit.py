@@ -80,6 +80,7 @@ class RawConnection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
         self._buffer = bytearray(RECEIVE_CHUNK)
+        self._prepared = ""
         pairs = "".join(f"{key}\x00{value}\x00" for key, value in parameters.items())
         body = struct.pack("!i", PROTOCOL_3_0) + pairs.encode() + b"\x00"
         try:
@@ -118,8 +119,14 @@ class RawConnection:
                 return
 
     def prepare(self, query: str) -> None:
-        """Prepare the unnamed statement."""
+        """Prepare the unnamed statement, if it is not this one already.
+
+        It keeps its plan, which may take the server longer than many executions.
+        """
+        if query == self._prepared:
+            return
         self.exchange(parse(query) + SYNC, b"1\x00\x00\x00\x04" + READY)
+        self._prepared = query
 
     def close(self) -> None:
         """Say goodbye and close the socket."""

@@ -418,6 +418,17 @@ def test_raw_connection_waits_for_the_exact_end(scripted_server):
     raw.close()
 
 
+def test_a_statement_is_prepared_once(scripted_server):
+    """It keeps its plan, as those of the drivers do; there is one answer only."""
+    parsed = b"1\x00\x00\x00\x04" + limit.READY
+    raw = limit.RawConnection(scripted_server([limit.READY, parsed]), {"user": "x"})
+    raw.prepare("SELECT 1")
+    raw.prepare("SELECT 1")
+    with pytest.raises(limit.LimitError, match="closed the connection"):
+        raw.prepare("SELECT 2")
+    raw.close()
+
+
 def test_raw_connection_refuses_another_end(scripted_server):
     """An error, or fewer rows, must not count as the limit."""
     address = scripted_server([limit.READY, limit.reply_end("INSERT 0 2")])
