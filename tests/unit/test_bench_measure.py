@@ -136,8 +136,9 @@ async def test_warming_up_takes_half_a_round_at_most(monkeypatch, step, more, co
     assert player.counts == counts
 
 
-async def test_pgbench_does_not_warm_up_again_and_again():
+async def test_pgbench_does_not_warm_up_again_and_again(monkeypatch):
     """Nothing of it is there after it has played."""
+    monkeypatch.setattr(measure.time, "perf_counter", Clock(0.0))
     players = [Player("chopin", 0.0), Player(PGBENCH, 0.0)]
     await contest_of(players, workload(), seconds=7.0)._warm_up()
     assert players[0].counts[:3] == [1, 2, 4]
