@@ -11,7 +11,6 @@ Rules:
 - A driver that cannot be imported is left out, and the reason is told.
 """
 
-import asyncio
 import importlib
 import importlib.metadata
 from collections.abc import (
@@ -227,9 +226,8 @@ class ChopinSession(AsyncpgSession):
     async def fetchrow_many(
         self, query: str, arguments: Iterable[tuple[Any, ...]]
     ) -> list[Any]:
-        """All at once: they are pipelined."""
-        fetchrow = self.fetchrow
-        return await asyncio.gather(*[fetchrow(query, *one) for one in arguments])
+        """In pipeline mode."""
+        return await self.pipeline([(query, *one) for one in arguments])
 
 
 class PsycopgSession:
@@ -428,7 +426,7 @@ def _asyncpg_note(module: ModuleType) -> str:
 
 
 def _chopin_note(module: ModuleType) -> str:
-    return "many queries by asyncio.gather"
+    return "many queries in pipeline mode"
 
 
 def _psycopg_note(module: ModuleType) -> str:

@@ -108,6 +108,13 @@ cdef class Waiter:
         """Resolve from Python."""
         self.resolve(value)
 
+    def set_result_now(self, value):
+        """Resolve, and run the waiting task; only from a callback of the loop."""
+        if self.outcome == WAITING:
+            self.outcome = RESOLVED
+            self.value = value
+            self.wake()
+
     def set_exception(self, error):
         """Fail from Python."""
         self.fail(error)

@@ -51,6 +51,7 @@ from chopin._ops import (
 )
 from chopin._outcomes import dropped
 from chopin._shapes import row_shape
+from chopin._waiter import Waiter
 from chopin.exceptions import InterfaceError, PipelineAbortedError, PostgresError
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ class Pipeline:
         self._failures: list[_Failure] = []
         self._driver: asyncio.Task[None] | None = None
         self._turn: Turn | None = None
-        self._idle: asyncio.Future[None] | None = None
+        self._idle: Waiter | None = None
         self._context = contextvars.copy_context()  # of who queues, for the callbacks
 
     async def __aenter__(self) -> Self:
@@ -284,7 +285,8 @@ class Pipeline:
                 await self._finish()
         finally:
             self._is_open = False
-            await self._abandon()
+            if self._group or not self._is_idle():
+                await self._abandon()
         if kind is not None:
             return
         for failure in self._failures:
@@ -568,7 +570,8 @@ class Pipeline:
         if not self._in_flight:
             if self._stale:
                 self._repeat_stale()
-            self._see_idle()
+            if self._idle is not None and self._is_idle():
+                self._idle.set_result_now(None)  # a turn of the loop less
 
     def _settle(self, unit: _Unit, op: QueryOp) -> None:
         """Hand out the answers of a unit; those that cannot be read are errors."""
@@ -647,7 +650,7 @@ class Pipeline:
     # -- the end -----------------------------------------------------------------------
 
     def _see_idle(self) -> None:
-        if self._idle is not None and self._is_idle() and not self._idle.done():
+        if self._idle is not None and self._is_idle():
             self._idle.set_result(None)
 
     def _is_idle(self) -> bool:
@@ -657,7 +660,7 @@ class Pipeline:
         """Send everything and wait for all answers."""
         self.sync()
         while not self._is_idle():
-            self._idle = self._session.loop.create_future()
+            self._idle = Waiter(self._session.loop)
             await self._idle
 
     async def _abandon(self) -> None:
