@@ -27,6 +27,7 @@ from chopin.exceptions import PostgresError
 
 if TYPE_CHECKING:
     from chopin._fitting import Shape
+    from chopin._limited import Limited
     from chopin._protocol import Session
     from chopin._rows import Record
     from chopin.aio import WireProtocol
@@ -49,9 +50,7 @@ class Batched:
 
     if TYPE_CHECKING:
 
-        def _limited(
-            self, query: str, args: Any, timeout: float | None
-        ) -> contextlib.AbstractAsyncContextManager[None]: ...
+        def _limited(self, query: str, args: Any, timeout: float | None) -> Limited: ...
 
     async def batch(
         self,

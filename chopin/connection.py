@@ -15,10 +15,9 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack, overload
 
 from chopin import _statements, introspect
@@ -32,6 +31,7 @@ from chopin._execute import (
     unblocked,
     within,
 )
+from chopin._limited import Limited
 from chopin._observers import (
     ConnectionParameters,
     LoggedQuery,
@@ -44,7 +44,6 @@ from chopin._ops import (
     VALUE,
     QueryOp,
     SimpleOp,
-    check_timeout,
     start_query,
     start_script,
     start_simple,
@@ -360,36 +359,9 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
         status: str = await op
         return status
 
-    @contextlib.asynccontextmanager
-    async def _limited(
-        self, query: str, args: Any, timeout: float | None
-    ) -> AsyncIterator[None]:
+    def _limited(self, query: str, args: Any, timeout: float | None) -> Limited:
         """The frame of everything that goes the long way: time-out, names, loggers."""
-        if not isinstance(query, str):
-            raise TypeError(
-                f"query is expected to be a str, got {type(query).__name__}"
-            )
-        if timeout is None:
-            timeout = self._command_timeout
-        with self._logged(query, args, timeout):
-            if timeout is not None:
-                timeout = check_timeout(timeout)
-            async with within(timeout):
-                yield
-
-    @contextlib.contextmanager
-    def _logged(self, query: str, args: Any, timeout: float | None) -> Iterator[None]:
-        """Name the query in errors, and tell the query loggers of it."""
-        started = self._started()
-        failure: BaseException | None = None
-        try:
-            yield
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            self._ended(query, args, timeout, started, failure)
-            del failure
+        return Limited(self, query, args, timeout)
 
     def _started(self) -> float | None:
         """When a query begins, by `monotonic`; None if no logger wants to know."""

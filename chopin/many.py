@@ -13,7 +13,6 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -25,6 +24,7 @@ from chopin.exceptions import PostgresError
 
 if TYPE_CHECKING:
     from chopin._fitting import Row, Shape
+    from chopin._limited import Limited
     from chopin._protocol import Session
     from chopin._rows import Record
     from chopin.aio import WireProtocol
@@ -42,9 +42,7 @@ class ManyTimes:
 
     if TYPE_CHECKING:
 
-        def _limited(
-            self, query: str, args: Any, timeout: float | None
-        ) -> contextlib.AbstractAsyncContextManager[None]: ...
+        def _limited(self, query: str, args: Any, timeout: float | None) -> Limited: ...
 
     async def executemany(
         self,
