@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 GATE_ARGS ?=
 MICRO_ARGS ?=
-# make bench FULL=1 takes thirty-five minutes; four, on asyncio alone, without
+# make bench FULL=1 takes half an hour, and four minutes, on asyncio alone, without
 FULL ?=
 
 VERSION := $(shell $(PYTHON) -c 'import sys; v = sys.version_info; \
@@ -55,7 +55,7 @@ lint: build
 # Tables on the terminal, and the page with its plots: build/bench-VERSION/
 bench: build $(PEERS)
 	$(BIN)/python -m bench $(or $(BENCH_ARGS),all --rounds 7 \
-		$(if $(FULL),--seconds 1250,--quick --seconds 90 --loop asyncio)) \
+		$(if $(FULL),--seconds 900,--quick --seconds 90 --loop asyncio)) \
 		--json $(RESULT).json
 	$(BIN)/python -m bench.document $(RESULT).json --out $(RESULT)/benchmarks.md
 

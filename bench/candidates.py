@@ -226,8 +226,11 @@ class ChopinSession(AsyncpgSession):
     async def fetchrow_many(
         self, query: str, arguments: Iterable[tuple[Any, ...]]
     ) -> list[Any]:
-        """In pipeline mode."""
-        return await self.pipeline([(query, *one) for one in arguments])
+        """A message group each, in pipeline mode."""
+        async with self.connection.pipeline() as pipeline:
+            fetchrow = pipeline.fetchrow
+            replies = [fetchrow(query, *one) for one in arguments]
+        return [reply.result() for reply in replies]
 
 
 class PsycopgSession:

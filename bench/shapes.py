@@ -20,7 +20,7 @@ WIDE = 50
 WORDS = "'the word number ' || i"
 MANY_ROWS = 1_000_000
 # A row more hardly takes time: it is the round trip that does.
-FEW_ROWS = 10
+FEW_ROWS = 100
 ROW_NUMBERS = (1, 10, 100, 1000, 10_000, 100_000, MANY_ROWS)
 
 # By name: the columns, as expressions of the row's number i.

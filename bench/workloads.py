@@ -439,6 +439,7 @@ PIPELINED = [
             run_multi_pipelined,
             warm_inputs=requests_of(0x12345678, count),
             pgbench=script([WORLD_SELECT] * count, is_pipelined=True),
+            is_serial=count == 1,
         )
         for count in QUERY_COUNTS
     ),
@@ -453,6 +454,7 @@ PIPELINED = [
             warm_inputs=batches_of(0x24681357, count),
             before="VACUUM world",
             state="SELECT count(*), sum(randomnumber) FROM world",
+            is_serial=count == 1,
         )
         for count in QUERY_COUNTS
     ),

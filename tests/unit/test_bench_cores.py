@@ -32,9 +32,10 @@ SERIAL_GROUPS = {
     *("serial reads", "serial writes", "prepared joins", "columns", "statements"),
 }
 SERIAL_ROWS = {
-    *("first_use", "first_use_plain", "script", "fetch_1", "fetch_10"),
+    *("first_use", "first_use_plain", "script"),
+    *("fetch_1", "fetch_10", "fetch_100"),
     *(f"insert_unbatched_{count}" for count in (1, 100, 1000, 10_000)),
-    *("insert_batched_1", "insert_copy_1"),
+    *("insert_batched_1", "insert_copy_1", "multi_pipelined_1", "updates_batched_1"),
     *("pool_reads_1", "pool_writes_1", "pool_mixed_1", "pool_slow_1", "curve_1"),
 }
 
