@@ -78,23 +78,27 @@ class Observers:
     def call(self, callback: Callback, *args: Any) -> None:
         """Have `callback` called by the loop."""
         loop = asyncio.get_running_loop()
-        if inspect.iscoroutinefunction(callback):
-            task = loop.create_task(callback(*args))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
-        else:
+        if not inspect.iscoroutinefunction(callback):
             loop.call_soon(callback, *args)
+            return
+        try:
+            task = loop.create_task(callback(*args))
+        except Exception as error:  # it cannot be called like that
+            self._tell_failure(loop, error)
+            return
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            task.get_loop().call_exception_handler(
-                {
-                    "message": "a callback of a connection failed",
-                    "exception": error,
-                    "task": task,
-                }
-            )
+            self._tell_failure(task.get_loop(), error, task=task)
+
+    def _tell_failure(
+        self, loop: asyncio.AbstractEventLoop, error: BaseException, **more: Any
+    ) -> None:
+        message = "a callback of a connection failed"
+        loop.call_exception_handler({"message": message, "exception": error, **more})
 
     def tell_notice(self, connection: Connection, message: PostgresLogMessage) -> None:
         """Pass a NoticeResponse on; a WARNING nobody hears becomes no Python one."""

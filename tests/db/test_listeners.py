@@ -258,6 +258,21 @@ async def test_query_logger_sees_errors(conn, ears, method, query, args, error):
     assert (got.query, got.args) == (query, args)
 
 
+async def test_query_logger_that_cannot_be_called(conn, tidy, ears):
+    """It goes to the loop's handler as well; the query has its result."""
+
+    async def deaf():
+        """Takes no record."""
+
+    conn.add_query_logger(deaf)
+    conn.add_query_logger(ears)
+    assert await conn.fetchval("SELECT 1") == 1
+    assert [row["?column?"] async for row in conn.stream("SELECT 2")] == [2]
+    await ears.until(2)
+    assert [type(one["exception"]) for one in tidy.loop_errors] == [TypeError] * 2
+    tidy.loop_errors.clear()
+
+
 async def test_query_logger_for_a_while(conn):
     """As a context manager a logger is there inside of the block only."""
     inside, after = Ears(), Ears()
