@@ -33,6 +33,32 @@ async def test_result_is_returned():
 
 
 @on_both_loops
+async def test_result_now_runs_the_task():
+    """Within the call, in the task's own context; and only if it still waits."""
+    loop = asyncio.get_running_loop()
+    left, waits, ran = waiter(), waiter(), []
+
+    async def wait(for_what):
+        var.set("inside")
+        ran.append((await for_what, var.get()))
+
+    def answer():
+        left.set_result_now(1)
+        assert ran == []
+        waits.set_result_now(2)
+        assert ran == [(2, "inside")]
+
+    async with asyncio.TaskGroup() as tasks:
+        gone = tasks.create_task(wait(left))
+        tasks.create_task(wait(waits))
+        await asyncio.sleep(0)
+        gone.cancel()
+        loop.call_soon(answer)
+    assert gone.cancelled()
+    assert ran == [(2, "inside")]
+
+
+@on_both_loops
 async def test_exception_is_raised():
     """The very same object."""
     error = LookupError("gone")
@@ -56,11 +82,18 @@ async def test_exception_as_a_result_is_returned():
 @pytest.mark.parametrize(
     "first", ["set_result", "set_exception", "cancel"], ids=lambda name: name
 )
-@pytest.mark.parametrize("second", ["set_result", "set_exception", "cancel"])
+@pytest.mark.parametrize(
+    "second", ["set_result", "set_result_now", "set_exception", "cancel"]
+)
 def test_first_outcome_wins(first, second):
     """Later ones do nothing."""
     got = Waiter(Loop())
-    values = {"set_result": (1,), "set_exception": (LookupError(),), "cancel": ()}
+    values = {
+        "set_result": (1,),
+        "set_result_now": (1,),
+        "set_exception": (LookupError(),),
+        "cancel": (),
+    }
     getattr(got, first)(*values[first])
     before = (got.done(), got.cancelled(), got.exception())
     assert getattr(got, second)(*values[second]) in (None, False)
