@@ -24,3 +24,4 @@ cdef class ItemIterator:
     cdef list items              # the next one is the last of them
     cdef object refill
     cdef object dropped
+    cdef object carrier          # a StopIteration, for all items

@@ -29,7 +29,7 @@ cdef Py_ssize_t LIMIT = 256 * 1024   # bytes that may wait to be taken
 cdef extern from *:
     """
     /* An awaitable whose value is there, without the StopIteration that carries it
-       otherwise: am_send is asked before tp_iternext. */
+       otherwise: up to 3.11 `async for` asks am_send before tp_iternext. */
     static PyObject *(*chopin_next_item)(PyObject *);
 
     static PySendResult
@@ -47,7 +47,30 @@ cdef extern from *:
         PyType_Modified(type);
         return 0;
     }
+
+    /* Set StopIteration with a value. From 3.12 on `async for` asks tp_iternext alone,
+       and the exception is half of what an item costs: the same one carries them all,
+       unless somebody has kept it. */
+    static int
+    chopin_carry(PyObject *carrier, PyObject *value)
+    {
+    #if PY_VERSION_HEX >= 0x030C0000
+        PyStopIterationObject *stop = (PyStopIterationObject *)carrier;
+        if (Py_REFCNT(stop) == 1 && stop->traceback == NULL && stop->context == NULL) {
+            Py_XSETREF(stop->value, Py_NewRef(value));
+            PyErr_SetRaisedException(Py_NewRef(carrier));
+            return 0;
+        }
+    #endif
+        PyObject *other = PyObject_CallOneArg(PyExc_StopIteration, value);
+        if (other == NULL)
+            return -1;
+        PyErr_SetObject(PyExc_StopIteration, other);
+        Py_DECREF(other);
+        return 0;
+    }
     """
+    int chopin_carry(PyObject *carrier, object value) except -1
     int chopin_install_send(
         PyTypeObject *type, PyObject *(*next_item)(PyObject *) except NULL
     ) except -1
@@ -143,6 +166,7 @@ cdef class ItemIterator:
         self.items = [] if items is None else items
         self.refill = refill
         self.dropped = dropped
+        self.carrier = StopIteration()
 
     def __del__(self):
         if self.dropped is not None:
@@ -169,7 +193,8 @@ cdef class ItemIterator:
         return self
 
     def __next__(self):
-        raise StopIteration(pop_item(self))
+        chopin_carry(<PyObject *>self.carrier, pop_item(self))
+        raise StopIteration  # the one that is set; Cython returns NULL
 
 
 cdef object pop_item(ItemIterator iterator):

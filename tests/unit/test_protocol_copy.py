@@ -4,7 +4,9 @@ Each script is played in all the ways of `tests.support.script`, so that a notif
 a notice or a parameter comes between any two messages.
 """
 
+import gc
 import struct
+import weakref
 
 import pytest
 
@@ -983,3 +985,45 @@ def test_an_item_is_awaited_by_hand_too():
     with pytest.raises(StopIteration) as end:
         next(iterator.__anext__().__await__())
     assert end.value.value == 3
+
+
+def test_items_that_are_exceptions_tuples_and_none():
+    """Each comes out as it is, whatever carries it."""
+    error, row = StopIteration("mine"), (1, 2)
+    iterator = ItemIterator(None, lambda: None, [None, error, row, ()])
+
+    async def read():
+        return [await anext(iterator) for _ in range(4)]
+
+    with pytest.raises(StopIteration) as end:
+        read().send(None)
+    assert end.value.value == [(), row, error, None]
+
+
+def test_a_kept_exception_keeps_its_item():
+    """Who catches the StopIteration of an item by hand has it for himself."""
+    iterator = ItemIterator(None, lambda: None, [3, 2, 1])
+    kept = []
+    for _ in range(3):
+        with pytest.raises(StopIteration) as end:
+            next(iterator)
+        kept.append(end.value)
+    assert [each.value for each in kept] == [1, 2, 3]
+
+
+def test_an_iterator_that_is_gone_keeps_no_item():
+    """The last item is not held by what has carried it."""
+
+    class Item:
+        """Can be referred to weakly."""
+
+    iterator = ItemIterator(None, lambda: None, [Item()])
+
+    async def read(items):
+        return weakref.ref(await anext(items))
+
+    with pytest.raises(StopIteration) as end:
+        read(iterator).send(None)
+    del iterator
+    gc.collect()
+    assert end.value.value() is None
