@@ -34,8 +34,8 @@ _begins_query = re.compile(
     re.IGNORECASE,
 ).match
 
-# What must not be looked into, and parameters; {escape} is what a backslash does in a
-# plain literal. A comment in a comment is found by counting.
+# What must not be looked into, and parameters; {plain} is a piece of a literal without
+# an E. A comment in a comment is found by counting.
 _TOKENS = r"""
     [eE]'(?:[^'\\]|\\.|'')*'
   | '(?:{plain}|'')*'
@@ -49,7 +49,7 @@ _TOKENS = r"""
 
 
 def _tokens(plain: str) -> Callable[..., re.Match[str] | None]:
-    """Finds the next token, where `plain` is a piece of a literal without an E."""
+    """What finds the next token."""
     pattern = _TOKENS.format(plain=plain, start=START, in_tag=IN_TAG, in_word=IN_WORD)
     return re.compile(pattern, re.VERBOSE | re.DOTALL).search
 

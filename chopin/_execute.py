@@ -153,6 +153,12 @@ def within(timeout: float | None) -> _NoLimit | asyncio.Timeout:
     return _NO_LIMIT if timeout is None else asyncio.timeout(timeout)
 
 
+def check_query(query: object) -> None:
+    """TypeError unless the text of a query is one."""
+    if not isinstance(query, str):
+        raise TypeError(f"query is expected to be a str, got {type(query).__name__}")
+
+
 def check_feeder(session: Session) -> None:
     """Refuse a call of the iterator that feeds an execute-many: it would wait for it.
 

@@ -15,6 +15,7 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from chopin._execute import check_query
 from chopin._ops import check_timeout
 from chopin._streams import NOTHING
 
@@ -43,10 +44,7 @@ class Limited:
     def __init__(
         self, connection: Connection, query: str, args: Any, timeout: float | None
     ) -> None:
-        if not isinstance(query, str):
-            raise TypeError(
-                f"query is expected to be a str, got {type(query).__name__}"
-            )
+        check_query(query)
         self._connection = connection
         self._query = query
         self._args = args

@@ -34,6 +34,7 @@ from chopin._execute import (
     ATTEMPTS,
     HEALABLE,
     Turn,
+    check_query,
     heal_group,
     statements_for,
     unblocked,
@@ -393,10 +394,7 @@ class Pipeline:
                 "cannot queue a statement: the pipeline is used in its "
                 "`async with` block only"
             )
-        if not isinstance(query, str):
-            raise TypeError(
-                f"query is expected to be a str, got {type(query).__name__}"
-            )
+        check_query(query)
         self._connection._session.ensure_open()
         reply: Reply[Any] = Reply(self, query, args, want, column, shape)
         if self._is_grouped:

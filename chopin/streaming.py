@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from chopin._execute import run_query, within
+from chopin._execute import check_query, run_query, within
 from chopin._ops import STREAM, RowsOp, check_timeout
 from chopin._streams import NOTHING, ItemIterator
 from chopin.exceptions import InterfaceError
@@ -350,10 +350,7 @@ class RowStream(Stream[T]):
         shape: Any,
     ) -> None:
         super().__init__(lend, timeout)
-        if not isinstance(query, str):
-            raise TypeError(
-                f"query is expected to be a str, got {type(query).__name__}"
-            )
+        check_query(query)
         self._query = query
         self._args = args
         self._shape = shape
