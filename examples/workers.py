@@ -31,10 +31,10 @@ async def main(dsn: str, worker: Worker) -> None:
     async with chopin.create_pool(dsn, min_size=0, max_size=size) as pool:
         until = time.monotonic() + SECONDS
         asked = sum(await asyncio.gather(*(ask(pool, until) for _ in range(TASKS))))
-        print(
+        # The line and its end in one piece: all workers write to the same output.
+        sys.stdout.write(
             f"worker {worker.index} of {worker.count}, core {worker.cpu}:"
-            f" {asked / SECONDS:,.0f} queries/s, {pool.get_size()} connections",
-            flush=True,
+            f" {asked / SECONDS:,.0f} queries/s, {pool.get_size()} connections\n"
         )
 
 
