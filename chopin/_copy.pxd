@@ -23,6 +23,7 @@ cdef class CopyOutOp(RowsOp):
 cdef class CopyInOp(Op):
     cdef int stage
     cdef Statement asked
+    cdef Statement prepared              # the COPY itself; None: the unnamed statement
     cdef bint is_moved
     cdef readonly bint is_sure           # data may be sent before there is an answer
     cdef list rows                       # so far, while another try is possible

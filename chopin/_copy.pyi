@@ -53,6 +53,7 @@ def start_copy_in(
     statement: Statement | None,
     text_of: Callable[[Codec, Any], bytes] | None = None,
     asked: Statement | None = None,
+    keep: bool = False,
 ) -> CopyInOp: ...
 def describe_columns(
     names: Iterable[str],

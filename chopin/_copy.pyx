@@ -10,6 +10,8 @@ Theory of operation
     and no ALTER TABLE comes between. Where the question is a prepared statement that
     is only described, the server itself refuses if the columns are others by now, so
     that the first data may go with it; else they wait until we have seen the answer.
+    A COPY IN of rows is a prepared statement itself where it may be: parsing it costs
+    the server as much as storing a few dozen rows.
 
     Out: CopyOutResponse, CopyData (one for each row), CopyDone, CommandComplete. A row
     of the binary format has the very layout of a DataRow, so it is decoded by the plan
@@ -47,17 +49,26 @@ from chopin._ops cimport (
     RowsOp,
     ahead_written,
     check_writable,
+    put_bind,
     put_describe,
     put_parse,
     tag_of,
 )
-from chopin._protocol cimport STEP_ANY, STEP_COLUMNS, Op, Session, Statement
+from chopin._protocol cimport (
+    STEP_ANY,
+    STEP_COLUMNS,
+    STEP_PARSE,
+    Op,
+    Session,
+    Statement,
+)
 from chopin._rows cimport (
     Column,
     Description,
     RowPlan,
     argument_error,
     parse_columns,
+    parse_description,
     refused_at,
 )
 from chopin._streams cimport Flow
@@ -74,6 +85,7 @@ from chopin._wire cimport (
     get_uint16,
 )
 
+from chopin import _statements
 from chopin._codecbase import ElementError
 from chopin.exceptions import (
     InterfaceError,
@@ -95,7 +107,11 @@ cdef enum:
 cdef bytes COPY_DONE = b"c\0\0\0\x04"
 cdef bytes SYNC = b"S\0\0\0\x04"
 # Bind and Execute of the unnamed statement, without parameters or a limit.
-cdef bytes RUN = b"B\0\0\0\x0c" + bytes(8) + b"E\0\0\0\x09" + bytes(5)
+cdef bytes BIND = b"B\0\0\0\x0c" + bytes(8)
+cdef bytes EXECUTE = b"E\0\0\0\x09" + bytes(5)
+
+# What the server says of a COPY: no parameters, no columns.
+cdef Description NOTHING = parse_description(b"\0\0", None)
 
 # How far a COPY has come.
 cdef enum:
@@ -113,8 +129,14 @@ cdef enum:
     OTHERS = 2
 
 
-cdef int put_copy(Session session, Op op, str sql, Statement asked) except -1:
-    """Write a COPY without its Sync, the question for its columns in front."""
+cdef int put_copy(
+    Session session, Op op, str sql, Statement asked, Statement prepared
+) except -1:
+    """Write a COPY without its Sync, the question for its columns in front.
+
+    `prepared` is its statement, which is parsed if it is not in the cache; None for the
+    unnamed one.
+    """
     cdef WriteBuffer out = session.out
     cdef Py_ssize_t mark = out.length
     cdef bytes program
@@ -128,14 +150,21 @@ cdef int put_copy(Session session, Op op, str sql, Statement asked) except -1:
             asked.used = True
             put_describe(out, asked.name)
             program += b"tT"
-        put_parse(out, b"", sql, ())
-        out.put_raw(PyBytes_AS_STRING(RUN), PyBytes_GET_SIZE(RUN))
+        if prepared is None or not prepared.cached:
+            put_parse(out, b"" if prepared is None else prepared.name, sql, ())
+            program += b"P"
+        if prepared is None:
+            out.put_raw(PyBytes_AS_STRING(BIND), PyBytes_GET_SIZE(BIND))
+        else:
+            prepared.used = True
+            put_bind(out, b"", prepared, (), -1)
+        out.put_raw(PyBytes_AS_STRING(EXECUTE), PyBytes_GET_SIZE(EXECUTE))
     except BaseException:
         out.length = out.message = mark
         raise
     ahead_written(session)
     op.loop = session.loop
-    op.program = program + b"P2~"
+    op.program = program + b"2~"
     op.step = PyBytes_AS_STRING(op.program)
     return session.note(op, sql, None)
 
@@ -309,7 +338,7 @@ def start_copy_out(
         op.plan = statement.plan_for(session, shape)
     op.flow = Flow()
     op.asked = asked
-    put_copy(session, op, sql, asked)
+    put_copy(session, op, sql, asked, None)
     session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
     session.submit(op)
     op.flow.begin(session, op)
@@ -328,6 +357,9 @@ cdef class CopyInOp(Op):
     cdef int on_step(
         self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
     ) except -1:
+        if step == STEP_PARSE and self.prepared is not None:
+            # It stays on the server whatever becomes of the COPY.
+            _statements.admit(self.session, self.prepared)
         if step == STEP_COLUMNS and self.outcome == WAITING:
             found = compare(self.asked, kind, data, size)
             self.is_moved = found == MOVED
@@ -670,8 +702,24 @@ cdef tuple values_of(row, Py_ssize_t n_rows):
     return tuple(row)
 
 
+cdef Statement prepared_for(Session session, str sql):
+    """The prepared statement of a COPY, in the cache or to be parsed; None: none."""
+    cdef Statement found = session.statements.get(sql)
+    if found is not None:
+        return found
+    if sql in session.in_first_flight or not _statements.is_admitted(session, sql):
+        return None
+    name = _statements.statement_name(sql)
+    return Statement(session, sql, name, NOTHING)
+
+
 def start_copy_in(
-    Session session, str sql, Statement statement, text_of=None, Statement asked=None
+    Session session,
+    str sql,
+    Statement statement,
+    text_of=None,
+    Statement asked=None,
+    bint keep=False,
 ):
     """Send COPY ... FROM STDIN.
 
@@ -685,6 +733,7 @@ def start_copy_in(
             the command says; None for the binary format.
         asked: whose columns must be those of the server, where that is in question:
             InvalidCachedStatementError if not.
+        keep: whether it may be a prepared statement of the session's cache.
     """
     cdef CopyInOp op = CopyInOp.__new__(CopyInOp)
     op.statement = statement
@@ -695,7 +744,9 @@ def start_copy_in(
         op.open_message()
         op.data.put_raw(PyBytes_AS_STRING(HEADER), HEADER_SIZE)
     op.asked = asked
-    put_copy(session, op, sql, asked)
+    if keep:
+        op.prepared = prepared_for(session, sql)
+    put_copy(session, op, sql, asked, op.prepared)
     op.is_sure = statement is not None and (asked is None or asked.name != b"")
     if op.is_sure and asked is not None:
         op.rows = []

@@ -174,12 +174,12 @@ class CopyIn:
             return
 
         def start(known: Known, asked: Statement | None) -> CopyInOp:
-            columns = known.statement
+            columns, keep = known.statement, bool(known.asked.name)
             if known.is_binary:
                 command = self._command("binary", known.listed)
-                return start_copy_in(session, command, columns, None, asked)
+                return start_copy_in(session, command, columns, None, asked, keep)
             command = self._command("text", known.listed)
-            return start_copy_in(session, command, columns, text_of, asked)
+            return start_copy_in(session, command, columns, text_of, asked, keep)
 
         self._op, self._known = await start_with_columns(
             session, self._table, self._columns, start, self._waits
