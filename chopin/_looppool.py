@@ -629,6 +629,8 @@ class LoopPool:
         self.host.unclaim()
         if not slot.is_for_others or any(self.waiting):
             self.consider_opening(now)
+        else:  # perhaps they have not taken it, and the floor is missing one
+            self.host.wake_at(now + STAGGER)
 
     def _remove(self, slot: Slot) -> bool:
         if slot not in self.slots:

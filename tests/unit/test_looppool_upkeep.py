@@ -2,6 +2,7 @@
 
 import pytest
 
+from chopin._looppool import STAGGER
 from chopin._slots import CHECKING, GONE, IDLE, LENT, SETTLING, SHARED
 from tests.support.poolfakes import (
     closing,
@@ -425,6 +426,16 @@ def test_yields_the_coldest(make):
     assert world.pool.idle == [hot]
     world.lend()
     assert not world.pool.yield_one()
+
+
+def test_what_is_yielded_and_not_taken(make):
+    """The floor has it back, a moment later."""
+    world = make(1, min_size=1, max_size=1)
+    assert world.pool.yield_one()
+    assert world.host.connecting == 0
+    world.advance(STAGGER)
+    world.opened()
+    assert len(world.pool.idle) == 1
 
 
 @pytest.mark.parametrize("how", ["idle", "surplus"])
