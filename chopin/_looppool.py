@@ -82,7 +82,7 @@ LONG_WAIT = 0.005
 #: Connections of which none is kept from slow queries.
 FEW = 4
 #: Seconds behind a fast read within which the next is expected.
-LULL = 1.0
+LULL = 0.2
 #: Seconds between the beginnings of two openings for calls that wait.
 STAGGER = 0.05
 

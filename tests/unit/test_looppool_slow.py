@@ -121,10 +121,10 @@ def test_time_out_of_a_slow_query(make):
     """Waiting in a line of its own is waiting."""
     world = busy(make)
     begin_slow(world, FEW - 1)
-    slow = world.join(slow_read(), patience=0.5)
-    world.advance(0.4)
+    slow = world.join(slow_read(), patience=LULL * 0.5)
+    world.advance(LULL * 0.4)
     assert not slow.done()
-    world.advance(0.2)
+    world.advance(LULL * 0.2)
     assert isinstance(slow.exception(), TimeoutError)
 
 
