@@ -53,7 +53,6 @@ def start_copy_in(
     statement: Statement | None,
     text_of: Callable[[Codec, Any], bytes] | None = None,
     asked: Statement | None = None,
-    keep: bool = False,
 ) -> CopyInOp: ...
 def describe_columns(
     names: Iterable[str],

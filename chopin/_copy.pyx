@@ -10,8 +10,8 @@ Theory of operation
     and no ALTER TABLE comes between. Where the question is a prepared statement that
     is only described, the server itself refuses if the columns are others by now, so
     that the first data may go with it; else they wait until we have seen the answer.
-    A COPY IN of rows is a prepared statement itself where it may be: parsing it costs
-    the server as much as storing a few dozen rows.
+    A COPY IN of rows is a prepared statement itself then: to parse it costs the server
+    as much as storing a few dozen rows.
 
     Out: CopyOutResponse, CopyData (one for each row), CopyDone, CommandComplete. A row
     of the binary format has the very layout of a DataRow, so it is decoded by the plan
@@ -714,12 +714,7 @@ cdef Statement prepared_for(Session session, str sql):
 
 
 def start_copy_in(
-    Session session,
-    str sql,
-    Statement statement,
-    text_of=None,
-    Statement asked=None,
-    bint keep=False,
+    Session session, str sql, Statement statement, text_of=None, Statement asked=None
 ):
     """Send COPY ... FROM STDIN.
 
@@ -732,8 +727,8 @@ def start_copy_in(
         text_of: encodes a value (codec, value) in COPY's text format, if that is what
             the command says; None for the binary format.
         asked: whose columns must be those of the server, where that is in question:
-            InvalidCachedStatementError if not.
-        keep: whether it may be a prepared statement of the session's cache.
+            InvalidCachedStatementError if not. Where it has a name the COPY has one as
+            well, and can be sent again if the server does not know it.
     """
     cdef CopyInOp op = CopyInOp.__new__(CopyInOp)
     op.statement = statement
@@ -744,12 +739,11 @@ def start_copy_in(
         op.open_message()
         op.data.put_raw(PyBytes_AS_STRING(HEADER), HEADER_SIZE)
     op.asked = asked
-    if keep:
-        op.prepared = prepared_for(session, sql)
-    put_copy(session, op, sql, asked, op.prepared)
     op.is_sure = statement is not None and (asked is None or asked.name != b"")
     if op.is_sure and asked is not None:
+        op.prepared = prepared_for(session, sql)
         op.rows = []
+    put_copy(session, op, sql, asked, op.prepared)
     session.hold(op)
     session.flush_soon()
     session.gate.occupy(op)

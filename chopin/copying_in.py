@@ -174,12 +174,12 @@ class CopyIn:
             return
 
         def start(known: Known, asked: Statement | None) -> CopyInOp:
-            columns, keep = known.statement, bool(known.asked.name)
+            columns = known.statement
             if known.is_binary:
                 command = self._command("binary", known.listed)
-                return start_copy_in(session, command, columns, None, asked, keep)
+                return start_copy_in(session, command, columns, None, asked)
             command = self._command("text", known.listed)
-            return start_copy_in(session, command, columns, text_of, asked, keep)
+            return start_copy_in(session, command, columns, text_of, asked)
 
         self._op, self._known = await start_with_columns(
             session, self._table, self._columns, start, self._waits

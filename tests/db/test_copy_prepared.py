@@ -91,6 +91,15 @@ async def test_lost(conn, table, what):
     assert await ids(conn) == [0, 1, 2]
 
 
+async def test_lost_in_a_transaction(conn, table):
+    """There it would fail with the whole block: the command is parsed each time."""
+    await conn.copy_records_to_table(table, records=[(0,)])
+    async with conn.transaction():
+        await conn.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+        await conn.copy_records_to_table(table, records=[(1,)])
+    assert await ids(conn) == [0, 1]
+
+
 async def test_discarded(conn, table):
     """Whoever drops all of them where we see it costs nobody an error."""
     for n in range(3):
