@@ -60,8 +60,8 @@ class PoolWorkload(Workload):
     processes, or that there are none, but the "memory" of connections is taken.
     `size` is how many connections are open, in all loops together. `statements` are
     run on every connection before the first sample. `pools` names who takes part,
-    all if empty; `most_rounds` is for what does not vary. A full sample has at least
-    `least` operations.
+    all if empty; `most_rounds` is for what does not vary. A sample that need not be
+    quick has at least `least` operations.
     """
 
     run: Turn  # type: ignore[assignment]  # not a seat and a list: see above
@@ -80,8 +80,9 @@ class PoolWorkload(Workload):
 
     def least_of(self, scale: str) -> int:
         """Some operations for each task, and enough for percentiles."""
-        few = max(100, self.tasks * (1 if scale == "quick" else 2))
-        return max(few, self.least) if scale == "full" else few
+        if scale == "quick":
+            return max(100, self.tasks)
+        return max(100, self.tasks * 2, self.least)
 
     @property
     def counted(self) -> int:
