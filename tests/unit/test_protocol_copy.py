@@ -13,6 +13,7 @@ import pytest
 from chopin._copy import describe_columns, start_copy_in, start_copy_out
 from chopin._ops import STREAM
 from chopin._protocol import Statement
+from chopin._statements import statement_name
 from chopin._streams import ItemIterator
 from chopin.exceptions import (
     DataError,
@@ -76,6 +77,12 @@ BEGUN = b.command_complete("BEGIN")
 def sent(sql):
     """The words of a statement without parameters, but for its Sync."""
     return f"Parse {sql!r} ()", "Bind ()", "Execute 0"
+
+
+def sent_named(sql):
+    """The same of a statement that has a name, as it is sent for the first time."""
+    name = statement_name(sql).decode()
+    return f"Parse {name} {sql!r} ()", f"Bind {name} ()", "Execute 0"
 
 
 def field(data):
@@ -593,7 +600,7 @@ ASKED = [
         Call(lambda s, _: s.loop.run()),
         Sent(
             "Describe S s2",
-            *sent(IN),
+            *sent_named(IN),
             f"CopyData {HEADER + ROWS + TRAILER}",
             "CopyDone",
             "Sync",
@@ -601,6 +608,9 @@ ASKED = [
         Say(DESCRIBED, BEGINS_IN, COPIED, READY),
         Ends("copy", "COPY 2"),
         Has(kept, None),
+        Start("again", asked(start_copy_in, IN, b"s2")),
+        Call(lambda s, _: s.loop.run()),
+        Sent("Describe S s2", *sent_named(IN)[1:]),
         given=prepared,
     ),
     Script(
@@ -608,7 +618,7 @@ ASKED = [
         Start("copy", asked(start_copy_in, IN, b"s2")),
         Has(lambda _, ops: ops["copy"].put_row((1, "x" * 70_000)), True),
         Call(lambda s, _: s.loop.run()),
-        Sent("Describe S s2", *sent(IN)),
+        Sent("Describe S s2", *sent_named(IN)),
         Say(DESCRIBED, BEGINS_IN),
         Has(kept, None),
         Has(lambda _, ops: ops["copy"].put_row((2, None)), True),
@@ -627,7 +637,7 @@ ASKED = [
         Has(lambda _, ops: ops["copy"].ended, True),
         Has(lambda _, ops: ops["copy"].put_row([3, "z"]), True),
         Has(kept, [*KEPT, (3, "z")]),
-        Sent("Describe S s2", *sent(IN), "Sync"),
+        Sent("Describe S s2", *sent_named(IN), "Sync"),
         Say(READY),
         Fails("copy", FeatureNotSupportedError),
         Has(kept, [*KEPT, (3, "z")]),
@@ -641,7 +651,9 @@ ASKED = [
         Say(OTHERS),
         Fails("copy", InvalidCachedStatementError, "columns"),
         Has(kept, KEPT),
-        Sent("Describe S s2", *sent(IN), "CopyFail the caller has given up", "Sync"),
+        Sent(
+            "Describe S s2", *sent_named(IN), "CopyFail the caller has given up", "Sync"
+        ),
         Say(BEGINS_IN, CANCELED, READY),
         CANCEL_ENDED,
         Has(blocked, (False, False)),
