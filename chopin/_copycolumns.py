@@ -204,9 +204,7 @@ async def _ask(session: WireProtocol, table: str, names: Sequence[str] | None) -
 def _prepare(session: WireProtocol, query: str) -> PrepareOp:
     """Have it described, under a name where that can be relied on."""
     keep = (
-        _statements.is_admitted(session, query)
-        and not session.pooled
-        and query not in session.in_first_flight
+        _statements.is_admitted(session, query) and query not in session.in_first_flight
     )
     if keep:
         _statements.forget(session, query)

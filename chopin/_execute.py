@@ -270,7 +270,7 @@ async def _describe(session: Session, sql: str) -> Description | None:
 
     Returns None if that has failed for a reason that is removed now.
     """
-    keep = _statements.is_admitted(session, sql) and not session.pooled
+    keep = _statements.is_admitted(session, sql)
     name = _statements.statement_name(sql) if keep else b""
     op = start_prepare(session, sql, name, keep)
     try:
@@ -382,7 +382,7 @@ async def statements_for(
         if statement is not None and fits(session, statement, shape):
             found[sql] = statement
             continue
-        keep = _statements.is_admitted(session, sql) and not session.pooled
+        keep = _statements.is_admitted(session, sql)
         name = _statements.statement_name(sql) if keep else b""
         try:
             asked[sql] = start_prepare(session, sql, name, keep)

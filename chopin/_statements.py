@@ -82,8 +82,8 @@ def unique_name() -> bytes:
 
 
 def is_admitted(session: Session, sql: str) -> bool:
-    """Whether `sql` may be kept: the cache is on and the text is not too long."""
-    if session.statement_cache_size <= 0:
+    """Whether `sql` may be kept: names hold, the cache is on, it is not too long."""
+    if session.pooled or session.statement_cache_size <= 0:
         return False
     limit = session.statement_size_limit
     return not limit or len(sql) <= limit

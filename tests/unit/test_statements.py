@@ -63,6 +63,14 @@ def test_admission(size, length, sql, is_admitted):
     assert _statements.is_admitted(limited(size, length), sql) is is_admitted
 
 
+def test_nothing_is_admitted_behind_a_pooler():
+    """A name may be that of another server's statement there."""
+    session = limited(10, 10)
+    assert _statements.is_admitted(session, "SELECT 1")
+    session.pooled = True
+    assert not _statements.is_admitted(session, "SELECT 1")
+
+
 def test_oldest_unused_one_goes():
     """A second chance for what was used since the last look."""
     session = limited(3)
