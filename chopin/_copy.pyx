@@ -106,7 +106,7 @@ cdef enum:
 
 cdef bytes COPY_DONE = b"c\0\0\0\x04"
 cdef bytes SYNC = b"S\0\0\0\x04"
-# Bind and Execute of the unnamed statement, without parameters or a limit.
+# Bind of the unnamed statement without parameters, Execute without a limit.
 cdef bytes BIND = b"B\0\0\0\x0c" + bytes(8)
 cdef bytes EXECUTE = b"E\0\0\0\x09" + bytes(5)
 
@@ -150,12 +150,14 @@ cdef int put_copy(
             asked.used = True
             put_describe(out, asked.name)
             program += b"tT"
-        if prepared is None or not prepared.cached:
-            put_parse(out, b"" if prepared is None else prepared.name, sql, ())
-            program += b"P"
         if prepared is None:
+            put_parse(out, b"", sql, ())
+            program += b"P"
             out.put_raw(PyBytes_AS_STRING(BIND), PyBytes_GET_SIZE(BIND))
         else:
+            if not prepared.cached:
+                put_parse(out, prepared.name, sql, ())
+                program += b"P"
             prepared.used = True
             put_bind(out, b"", prepared, (), -1)
         out.put_raw(PyBytes_AS_STRING(EXECUTE), PyBytes_GET_SIZE(EXECUTE))
