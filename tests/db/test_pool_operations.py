@@ -714,7 +714,7 @@ def silenced(monkeypatch):
 @pytest.mark.parametrize("use", ["acquire", "fetchval"])
 async def test_checked_before_use(create, silenced, mode, use):
     """A connection that does not answer is replaced before its user has it."""
-    pool = await create(max_size=2, validate=mode)
+    pool = await create(max_size=1, validate=mode)  # so that it is the same one twice
     pid = await pool.fetchval(PID)
     assert await pool.fetchval(PID) == pid
     async with patience():
