@@ -30,7 +30,8 @@ from chopin._wire cimport put_uint32
 cdef Py_ssize_t MESSAGE_LIMIT = 0x3FFFFFFF  # the server's limit: PQ_LARGE_MESSAGE_LIMIT
 cdef Py_ssize_t WRITE_START = 1024
 cdef Py_ssize_t WRITE_KEEP = 64 * 1024      # a larger block is given back after use
-cdef Py_ssize_t READ_START = 16 * 1024
+cdef Py_ssize_t READ_START = 2 * 1024       # idle pools have many that never need more
+cdef Py_ssize_t READ_AGAIN = 16 * 1024      # where a larger block was given back
 cdef Py_ssize_t READ_KEEP = 64 * 1024
 cdef Py_ssize_t READ_MOST = 256 * 1024      # a read larger than this gains nothing
 
@@ -174,7 +175,7 @@ cdef class ReadBuffer:
         Views that an event loop still holds keep the old block alive.
         """
         if self.capacity > READ_KEEP and self.start == self.end:
-            self._allocate(READ_START)
+            self._allocate(READ_AGAIN)
         return 0
 
     cdef int received(self, Py_ssize_t n) except -1:

@@ -54,6 +54,14 @@ def test_room_for_a_frame_that_is_under_way():
     assert len(op.result()[0][1]) == 5 << 20
 
 
+def test_a_new_session_takes_little():
+    """A connection that has opened and asked for small rows holds no more than that."""
+    session, op = executing()
+    session.feed(row(1) + done(1) + READY)
+    assert op.result() == [(1, "x")]
+    assert len(session.get_buffer(-1)) <= 2 * KIB
+
+
 def test_reads_grow_while_they_are_filled():
     """Up to 256 KiB, no further."""
     session, _ = executing()
