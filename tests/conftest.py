@@ -6,8 +6,9 @@ import os
 import pytest
 
 
-def pytest_collection_finish():
-    """What is there before the first test need not be collected behind each."""
+@pytest.fixture(autouse=True, scope="module")
+def nothing_from_before_to_collect():
+    """What is there ahead of a file's tests need not be looked at behind each."""
     gc.collect()
     gc.freeze()
 
