@@ -25,6 +25,9 @@ VENV := .venv-$(VERSION)
 BIN := $(VENV)/bin
 DEPS := $(VENV)/.stamp-deps
 PEERS := $(VENV)/.stamp-peers
+# The tests of a file stay together; each process has servers of its own. In one process:
+# PYTEST_ARGS=-n0
+TESTS := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 BUILT := $(VENV)/.stamp-build$(if $(CHOPIN_DEBUG),-debug)
 RESULT := build/bench-$(VERSION)
 # Cython, and Python that has a .pxd beside it
@@ -38,13 +41,13 @@ PY_TREES := $(wildcard chopin tests bench examples setup.py)
 build: $(BUILT)
 
 test: build
-	$(BIN)/python -m pytest tests/unit tests/db $(PYTEST_ARGS)
+	$(TESTS) tests/unit tests/db $(PYTEST_ARGS)
 
 unit: build
-	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	$(TESTS) tests/unit $(PYTEST_ARGS)
 
 db: build
-	$(BIN)/python -m pytest tests/db $(PYTEST_ARGS)
+	$(TESTS) tests/db $(PYTEST_ARGS)
 
 lint: build
 	$(BIN)/ruff check $(PY_TREES)

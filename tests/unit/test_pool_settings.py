@@ -70,7 +70,12 @@ def settings(**options):
 def wrong(name, values, words, error=ValueError):
     """One case for each value: an argument, and how the message begins."""
     return [
-        pytest.param({name: value}, error, f"{name} {words}", id=f"{name}-{value!r}")
+        pytest.param(
+            {name: value},
+            error,
+            f"{name} {words}",
+            id=f"{name}-{getattr(value, '__name__', repr(value))}",
+        )
         for value in values
     ]
 
@@ -452,7 +457,7 @@ def test_reset_query_of_a_class():
         ({"connect": hook}, True),
         ({"setup": hook}, False),
     ],
-    ids=str,
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else None,
 )
 def test_plain(options, expected):
     """Whether single queries can do without a handle."""
