@@ -1,8 +1,8 @@
 """How a pool makes a connection: by the user's functions, within its time.
 
-Owns: `Opener`, what the connections of one event loop share, and which failures will
-not pass.
-Layer L5. Imports L0, L2, L4, retry and the pool's settings and slots.
+Owns: `Opener`, what the connections of one event loop share; who `init` has made of
+them; which failures will not pass.
+Layer L5. Imports L0, L2 - L4, retry and the pool's settings and slots.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from chopin import _statements
 from chopin._codecs import CodecMap
+from chopin._copysql import quoted
+from chopin._execute import Turn
+from chopin._ops import start_own
 from chopin._poolsettings import PoolSettings, run_hook
 from chopin._slots import Slot
 from chopin.connect import connect_session
@@ -21,7 +25,12 @@ from chopin.retry import kind_of
 
 if TYPE_CHECKING:
     from chopin._rows import Description
+    from chopin.aio import WireProtocol
     from chopin.connection import Connection
+
+#: Who the session is, and the role that was set ("none": none).
+WHO = "SELECT session_user, pg_catalog.current_setting('role', true)"
+_statements.OWN.add(WHO)
 
 
 class Opener:
@@ -65,12 +74,16 @@ class Opener:
             session = connection._session
             if settings.pooler is not None and not listens:
                 session.pooled = True
-            session.dirty = session.made_temporary = False
+            # a function that connects may have done anything
+            session.dirty = settings.connect is not None
+            session.made_temporary = False
             try:
                 if settings.init is not None:
                     await run_hook("init", settings.init, connection)
                     _check(connection)
-                    session.dirty = False
+                if session.dirty and not session.pooled:
+                    session.own_roles = await _roles(session)
+                session.dirty = False
             except BaseException:
                 session.terminate()
                 raise
@@ -109,6 +122,19 @@ class Opener:
 def is_final(error: Exception) -> bool:
     """Whether connecting once more cannot help, such as with a wrong password."""
     return not isinstance(error, OSError) and kind_of(error) in ("permanent", "client")
+
+
+async def _roles(session: WireProtocol) -> str:
+    """SQL that makes somebody of the login again, as `init` or `connect` has; or ""."""
+    async with Turn(session):
+        op = start_own(session, WHO, (), ())
+    ((user, role),) = await op
+    sql = ""
+    if user != session.config.user:
+        sql += f"\nSET SESSION AUTHORIZATION {quoted(user)};"
+    if role not in ("none", None):  # other servers may not know it
+        sql += f"\nSET ROLE {quoted(role)};"
+    return sql
 
 
 def _check(connection: Connection) -> None:

@@ -346,6 +346,8 @@ class PoolPart:
         # follows read already
         may_pass = may_pass and not session.pooled
         session.restore(sql)
+        # a role may be there no more, and then nobody may be who the login is
+        may_pass = may_pass and not session.own_roles
         return may_pass and self.settings.has_own_reset
 
     def _reset_query(self, slot: Slot) -> str:

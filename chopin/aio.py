@@ -99,6 +99,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         # groups of statements that are not ended yet, and what ends them
         self.open_groups: dict[object, Callable[[], None]] = {}
         self.restoring = 0
+        # SQL for who a pool's `init` has made this session, "" if it has not
+        self.own_roles = ""
         # what is known of tables that were copied, see _copycolumns
         self.copied: dict[Any, Known] = {}
         self.on_restored: Callable[[], None] | None = None

@@ -583,7 +583,8 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
     async def reset(self, *, timeout: float | None = None) -> None:
         """Bring the session back to how it was after `connect`.
 
-        Rolls back what is open; resets role and settings; releases advisory locks,
+        Rolls back what is open; resets settings, and the role to that of the pool's
+        `init`; releases advisory locks,
         cursors, channels, temporary tables. Listeners are removed, but those of its
         end and query loggers.
 
@@ -617,12 +618,17 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
         )
 
     def get_reset_query(self) -> str:
-        """The SQL that `reset` runs; override it in a subclass to run less or more."""
+        """The SQL that `reset` runs; override it in a subclass to run less or more.
+
+        Its last part makes the session's user and role again what the pool's `init` has
+        made of them, if it has.
+        """
         return (
             "SET statement_timeout = 0;\nSET SESSION AUTHORIZATION DEFAULT;\n"
             "RESET ALL;\n"
             "SELECT pg_catalog.pg_advisory_unlock_all();\n"
             "CLOSE ALL;\nUNLISTEN *;\nDISCARD TEMP;\nDISCARD SEQUENCES;"
+            f"{self._session.own_roles}"
         )
 
     # -- what tools that watch asyncpg connections look at -----------------------------

@@ -238,6 +238,78 @@ async def test_settings_of_connecting_stay(create):
     assert await pool.fetchval(MEMORY) == "2MB"
 
 
+WHO = "SELECT ARRAY[session_user, current_user]::text[]"
+ROLES = {
+    "role": ('SET ROLE "{}"', ["postgres", "{}"]),
+    "by a function": ("SELECT set_config('role', '{}', false)", ["postgres", "{}"]),
+    "user": ('SET SESSION AUTHORIZATION "{}"', ["{}", "{}"]),
+    "both": (
+        'SET SESSION AUTHORIZATION "{}"; SET ROLE pg_monitor',
+        ["{}", "pg_monitor"],
+    ),
+}
+
+
+@pytest.fixture
+def role(observer):
+    """A role whose name must be quoted, and that may be `pg_monitor`."""
+    name = f'Who "{next(numbers)}" is'
+    quoted = name.replace('"', '""')
+    observer.execute(f'CREATE ROLE "{quoted}" IN ROLE pg_monitor')
+    yield name
+    observer.execute(f'DROP ROLE IF EXISTS "{quoted}"')
+
+
+@pytest.mark.parametrize("hook", ["init", "connect"])
+@pytest.mark.parametrize(("sql", "who"), ROLES.values(), ids=ROLES)
+async def test_role_of_init_stays(create, role, sql, who, hook):
+    """Who `init` or `connect` has made it is what the connection is reset to."""
+    escaped = role if sql.startswith("SELECT") else role.replace('"', '""')
+    sql, who = sql.format(escaped), [part.format(role) for part in who]
+
+    async def connect(*args, **options):
+        conn = await chopin.connect(*args, **options)
+        await conn.execute(sql)
+        return conn
+
+    hooks = {"init": lambda conn: conn.execute(sql), "connect": connect}
+    pool = await create(max_size=1, **{hook: hooks[hook]})
+    pid = await pool.fetchval(PID)
+    assert await pool.fetchval(WHO) == who
+    for other in ("SET work_mem TO '1MB'", "SET ROLE pg_monitor", "RESET ROLE"):
+        async with pool.acquire() as conn:
+            await conn.execute(other)
+        assert await pool.fetchval(WHO) == who, other
+        await pool.execute(other)
+        async with pool.acquire() as conn:
+            assert await conn.fetchval(WHO) == who, other
+            await conn.execute(other)
+            await conn.reset()
+            assert await conn.fetchval(WHO) == who, other
+    await pool.execute("SET SESSION AUTHORIZATION DEFAULT")
+    assert await asyncio.gather(*(pool.fetchval(WHO) for _ in range(3))) == [who] * 3
+    assert await pool.fetchval(PID) == pid
+
+
+async def test_role_that_is_gone(create, observer, role):
+    """Nobody is served by a connection that cannot become who it was."""
+    quoted = role.replace('"', '""')
+    other = f"{quoted} anew"
+    name = [quoted]
+    pool = await create(max_size=1, init=lambda c: c.execute(f'SET ROLE "{name[0]}"'))
+    pid = await pool.fetchval(PID)
+    observer.execute(f'ALTER ROLE "{quoted}" RENAME TO "{other}"')
+    name[0] = other
+    try:
+        async with patience():
+            await pool.execute("SET work_mem TO '1MB'")
+            who = await asyncio.gather(*(pool.fetchval(WHO) for _ in range(3)))
+            assert who == [["postgres", other.replace('""', '"')]] * 3
+            assert await pool.fetchval(PID) != pid
+    finally:
+        observer.execute(f'DROP ROLE "{other}"')
+
+
 async def test_statements_stay(pool):
     """A statement that was prepared once is not prepared again for the next user."""
     sql = "SELECT 7 AS lucky"

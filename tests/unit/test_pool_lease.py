@@ -11,6 +11,7 @@ import inspect
 import re
 import struct
 import threading
+import types
 import warnings
 import weakref
 
@@ -42,7 +43,9 @@ class Server(Postmaster):
     """Answers `SQL`, and what resets a session."""
 
     def __init__(self):
-        reset = chopin.Connection.get_reset_query(object()).split(";")
+        session = types.SimpleNamespace(own_roles="")
+        made = types.SimpleNamespace(_session=session)
+        reset = chopin.Connection.get_reset_query(made).split(";")
         tidied = {sql.strip(): Canned(tag="SET") for sql in reset}
         super().__init__(unix=True, statements={SQL: ONE} | tidied)
 

@@ -16,6 +16,7 @@ import pytest
 
 import chopin
 from chopin._looppool import STAGGER
+from chopin._poolopening import WHO
 from tests.support import backend
 from tests.support.handshake import shake_hands
 from tests.support.poolfakes import in_virtual_time
@@ -23,6 +24,7 @@ from tests.support.postmaster import Canned, Postmaster, SessionEndedError
 from tests.support.tinyserver import serve_statements
 
 SQL = "SELECT a FROM t"
+WHO_IT_IS = Canned([("session_user", 19), ("role", 25)], [(b"ada", b"none")])
 CONNECT_S = 0.150
 QUERY_S = 0.002
 REQUESTS = 50
@@ -69,7 +71,7 @@ class Server(Postmaster):
             self.serve,
             unix=True,
             handshake=self.let_in,
-            statements={SQL: answer},
+            statements={SQL: answer, WHO: WHO_IT_IS},
             **options,
         )
         self.connect = connect
