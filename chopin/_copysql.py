@@ -151,7 +151,7 @@ def check_options(
                 f"COPY has no option {name!r}; it has {', '.join(_OPTIONS)}"
             )
     if format is None:
-        given = {name for name, value in options.items() if value is not None}
+        given = {name for name, value in options.items() if _is_given(name, value)}
         if given - {"freeze"}:
             raise InterfaceError(
                 f"{', '.join(sorted(given))}: for bytes only; add a `format`, such as "
@@ -188,7 +188,9 @@ def command(
     """
     shown = [f"FORMAT {format}"]
     shown += [
-        _option(name, value) for name, value in options.items() if value is not None
+        _option(name, value)
+        for name, value in options.items()
+        if _is_given(name, value)
     ]
     condition = f" WHERE {where}" if where else ""
     return f"COPY {source} {direction} ({', '.join(shown)}){condition}"
@@ -233,6 +235,11 @@ _OPTIONS: dict[str, Callable[[Any], str]] = {
     "log_verbosity": _word,
     "reject_limit": _number,
 }
+
+
+def _is_given(name: str, value: Any) -> bool:
+    # False is one of asyncpg's ways to quote no column
+    return value is not None and not (name == "force_quote" and value is False)
 
 
 def _option(name: str, value: Any) -> str:

@@ -169,16 +169,13 @@ class PoolSettings:
         # whether what is sent at release is known not to fail
         self.has_own_reset = (
             self.reset_sql is None
-            and connection_class.get_reset_query is Connection.get_reset_query
+            and connection_class.get_reset_query is _OWN["get_reset_query"]
         )
         # whether single queries need nothing but the session
         self.is_plain = (
             setup is None
             and self.reset_hook is None
-            and all(
-                getattr(connection_class, name) is getattr(Connection, name)
-                for name in _QUERIES
-            )
+            and all(getattr(connection_class, name) is _OWN[name] for name in _QUERIES)
         )
         self.set_connect_args(dsn, dict(options))
         if listen_dsn is not None and connect is None:
@@ -309,6 +306,8 @@ class PoolSettings:
 _PLACE = ("host", "hostaddr", "port")
 
 _QUERIES = ("fetch", "fetchrow", "fetchval", "execute", "_run", "_retry")
+# as they are before a tool that traces or tests has replaced them
+_OWN = {name: getattr(Connection, name) for name in (*_QUERIES, "get_reset_query")}
 
 
 def _check_classes(connection_class: object, record_class: Any) -> None:

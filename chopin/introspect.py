@@ -202,7 +202,7 @@ async def find_type(
         ValueError: there is none.
     """
     if schema == "pg_catalog":
-        codec = builtin_named(name)
+        codec = builtin_named(name) or builtin_named(name.lower())
         if codec is not None:
             return CatalogType(codec.oid, codec.name, schema, _LETTERS[codec.kind])
     types = found(await fetch(BY_NAME, (name, schema)))

@@ -44,6 +44,7 @@ from typing import (
     overload,
 )
 
+from chopin._coroutines import returns_coroutine
 from chopin._hub import Listened
 from chopin._lease import PoolAcquireContext, lease_of
 from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query, start_script
@@ -73,6 +74,9 @@ if TYPE_CHECKING:
     from chopin.transaction import Isolation
 
 T = TypeVar("T")
+
+#: What asyncpg's `acquire` returns, for annotations: here it is a `Connection`.
+PoolConnectionProxy = Connection
 
 # A text that may hold several statements shares its connection with nobody.
 _SCRIPT = Read(False)
@@ -258,6 +262,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         timeout: float | None = None,
         into: Shape[Row],
     ) -> Coroutine[Any, Any, list[Row]]: ...
+    @returns_coroutine
     def fetch(
         self,
         query: str,
@@ -306,6 +311,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         timeout: float | None = None,
         into: Shape[Row],
     ) -> Coroutine[Any, Any, Row | None]: ...
+    @returns_coroutine
     def fetchrow(
         self,
         query: str,
@@ -324,6 +330,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             shape = row_shape(record_class, into)
         return self._single(ROW, 0, query, args, timeout, shape)
 
+    @returns_coroutine
     def fetchval(
         self,
         query: str,
@@ -340,6 +347,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             return self._single(VALUE, column, query, args, timeout, None)
         return self._column(column, query, args, timeout)
 
+    @returns_coroutine
     def execute(
         self, query: str, *args: Any, timeout: float | None = None
     ) -> Coroutine[Any, Any, str]:

@@ -721,6 +721,7 @@ async def test_closed_in_the_middle(connect):
             [b"1,'x'\n2,\n"],
         ),
         ("works", {"format": "csv", "force_quote": True}, [b'"1","x"\n"2",\n']),
+        ("works", {"format": "csv", "force_quote": False}, [b"1,x\n2,\n"]),
         ("works", {"format": "csv", "null": "\\", "delimiter": "'"}, [b"1'x\n2'\\\n"]),
         ("SELECT 1 WHERE false", {"format": "csv"}, []),
         ("SELECT 1 WHERE false", {}, []),

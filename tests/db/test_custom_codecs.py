@@ -103,6 +103,14 @@ async def test_elements_of_arrays(conn):
     assert await conn.fetchval("SELECT '{1,2}'::json[]") == ["1", "2"]
 
 
+async def test_name_in_any_case(conn):
+    """Of a built-in type, as asyncpg takes it."""
+    await conn.set_type_codec("JSON", encoder=json.dumps, decoder=json.loads, **CATALOG)
+    assert await conn.fetchval("SELECT '{\"a\": 1}'::json") == {"a": 1}
+    await conn.reset_type_codec("Json", **CATALOG)
+    assert await conn.fetchval("SELECT '1'::json") == "1"
+
+
 async def test_reset(conn):
     """A type gets its own codec back; statements that are cached notice it."""
     query = "SELECT $1::json"

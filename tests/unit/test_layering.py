@@ -30,8 +30,8 @@ LAYERS = {
     " _sharedconfig _tlscontexts aio _execute _copycolumns authenticate dial connect"
     " introspect",
     # L5 user API
-    5: "_observers _settings _limited connection many customizing prepared_stmt"
-    " transaction cursor copying copying_in copying_out _copyfiles"
+    5: "_coroutines _observers _settings _limited connection many customizing"
+    " prepared_stmt transaction cursor copying copying_in copying_out _copyfiles"
     " listening _hub pipeline batching streaming _budget"
     " _released _lease _slots _looppool _poolpart _poolopening _poolclosing"
     " _pooloperations _poolsettings _poolstats pool retry _crews _workers runtime",

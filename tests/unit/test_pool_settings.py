@@ -5,6 +5,7 @@ import inspect
 import math
 import sys
 import typing
+from unittest.mock import AsyncMock, create_autospec
 
 import asyncpg
 import pytest
@@ -475,6 +476,35 @@ def test_not_plain_with_a_method_of_the_users(name):
     assert not settings(connection_class=kind).is_plain
     kind = type("Own", (chopin.Connection,), {f"{name}_twice": method})
     assert settings(connection_class=kind).is_plain
+
+
+@pytest.mark.parametrize("name", ["fetch", "fetchrow", "fetchval", "execute"])
+def test_not_plain_where_a_method_was_replaced(monkeypatch, name):
+    """Tools that trace or test put their own into our class."""
+    own = getattr(chopin.Connection, name)
+
+    async def traced(self, *args, **options):
+        return await own(self, *args, **options)
+
+    monkeypatch.setattr(chopin.Connection, name, traced)
+    assert not settings().is_plain
+    monkeypatch.undo()
+    assert settings().is_plain
+
+
+def test_reset_query_that_was_replaced(monkeypatch):
+    """It may fail, other than ours."""
+    monkeypatch.setattr(chopin.Connection, "get_reset_query", lambda self: "SELECT 1")
+    assert not settings().has_own_reset
+
+
+def test_coroutine_functions():
+    """Where asyncpg's pool has them, for mocks with a `spec` and for decorators."""
+    for name, method in vars(asyncpg.Pool).items():
+        if not name.startswith("_") and inspect.iscoroutinefunction(method):
+            own = getattr(chopin.Pool, name)
+            assert asyncio.iscoroutinefunction(own), name
+            assert isinstance(getattr(create_autospec(chopin.Pool), name), AsyncMock)
 
 
 def test_hooks():
