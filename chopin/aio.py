@@ -120,6 +120,9 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: end timers and tasks, and tell the listener."""
+        if exc is None and self.is_open:
+            # as from a server that was killed: its user has not closed it
+            exc = ConnectionResetError("the server has closed the connection")
         self.lost(exc)
         self._stop_draining()
         for timer in (self._deadline_timer, self._sweep_timer):

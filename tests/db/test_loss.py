@@ -191,6 +191,28 @@ async def test_idle_in_a_transaction(conn, observer):
     await assert_closed(conn)
 
 
+@pytest.mark.parametrize("how", ["drop", "reset"])
+async def test_idle_and_cut_off(how, connect, tcp_dsn):
+    """Whoever uses it next has done nothing wrong, and may try another connection."""
+    async with FaultProxy(tcp_dsn) as proxy:
+        conn = await connect(proxy.dsn, ssl="disable")
+        listener = Listener(conn)
+        proxy.break_all(how)
+        await listener.wait(conn)
+        with pytest.raises(chopin.InterfaceError, match=CLOSED) as caught:
+            await conn.execute("SELECT 1")
+        assert caught.value.kind == "transient"
+        assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+async def test_closed_by_its_user(conn):
+    """That is a mistake, which another connection would not cure."""
+    await conn.close()
+    with pytest.raises(chopin.InterfaceError, match=CLOSED) as caught:
+        await conn.execute("SELECT 1")
+    assert caught.value.kind == "client"
+
+
 async def test_user_error_in_a_lost_block(conn, observer):
     """The user's exception goes through a block whose connection has gone."""
     listener = Listener(conn)
