@@ -205,8 +205,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             for text in texts:
                 op = start_simple(self, text)
                 op.restores = True
-            if cleans:
-                self.dirty = False
+            if cleans:  # nor has our own text made a table
+                self.dirty = self.made_temporary = False
             if op is None:
                 self._restored(None)
             else:

@@ -600,11 +600,12 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
             if self.is_in_transaction() or self._top_xact is not None:
                 self._report_open_transaction()
                 self._top_xact = None
+            _statements.forget_temporary(session)
                 session.restore()
             query = self.get_reset_query()
             if query:
                 await self.execute(query)
-            _statements.forget_temporary(session)
+            session.made_temporary = False
 
     def _report_open_transaction(self) -> None:
         """A transaction that no `async with` block holds was forgotten by somebody."""

@@ -319,10 +319,13 @@ async def test_statements_stay(pool):
         first = await conn.fetchval(when, sql)
         assert first is not None
         await conn.execute("SET work_mem TO '1MB'")
-    for _ in range(2):
+    for again in range(4):
         async with pool.acquire() as conn:
             await conn.fetch(sql)
             assert await conn.fetchval(when, sql) == first
+            await conn.execute("SET work_mem TO '2MB'")
+            if again > 1:
+                await conn.reset()
     await pool.fetch(sql)
     assert await pool.fetchval(when, sql) == first
 
