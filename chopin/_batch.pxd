@@ -1,9 +1,10 @@
 # cython: language_level=3
 """Several statements in one message group. See _batch.pyx."""
 
-from chopin._ops cimport QueryOp, SimpleOp
+from chopin._ops cimport QueryOp
 from chopin._protocol cimport Session, Statement
 from chopin._rows cimport Description, RowPlan
+from chopin._simple cimport SimpleOp
 
 
 cdef class Result(list):

@@ -3,8 +3,9 @@
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from chopin._ops import QueryOp, SimpleOp
+from chopin._ops import QueryOp
 from chopin._protocol import Session, Statement
+from chopin._simple import SimpleOp
 
 class Part:
     """One statement of a group, and what is wanted of it."""

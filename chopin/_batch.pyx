@@ -26,14 +26,12 @@ from chopin._ops cimport (
     WANT_ROWS,
     WANT_STATUS,
     QueryOp,
-    SimpleOp,
     ahead_written,
     check_writable,
     limit_for,
     put_bind,
     put_describe,
     put_parse,
-    put_query,
     refuse_copy,
     spoiled,
     tag_of,
@@ -41,6 +39,7 @@ from chopin._ops cimport (
 from chopin._protocol cimport STEP_ROWS, Op, Session, Statement
 from chopin._rows cimport Description, RowPlan, parse_description
 from chopin._shapes cimport plan_in_shape
+from chopin._simple cimport SimpleOp, put_query
 from chopin._wire cimport (
     MSG_COMMAND_COMPLETE,
     MSG_COPY_IN_RESPONSE,

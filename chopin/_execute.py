@@ -34,7 +34,6 @@ from chopin import _statements, introspect
 from chopin._ops import (
     STREAM,
     VALUE,
-    SimpleOp,
     fits,
     known_statement,
     start_cached,
@@ -44,6 +43,7 @@ from chopin._ops import (
 )
 from chopin._outcomes import begun_block, may_commit
 from chopin._protocol import Statement
+from chopin._simple import SimpleOp
 from chopin._streams import NOTHING
 from chopin.exceptions import (
     InterfaceError,

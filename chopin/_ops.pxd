@@ -55,11 +55,6 @@ cdef class PrepareOp(Op):
     cdef bytes raw_columns
 
 
-cdef class SimpleOp(RowsOp):
-    cdef str status
-    cdef int prefix              # characters of riders in front of the user's text
-
-
 cdef int check_writable(Session session) except -1
 cdef int ahead_written(Session session) except -1
 cdef int bind(Session session, bytes portal, Statement statement, tuple args) except -1
@@ -71,7 +66,5 @@ cdef int finish_group(Session session, Op op, bytes program) except -1
 cdef int put_describe(WriteBuffer out, bytes name) except -1
 cdef str tag_of(const unsigned char *data, Py_ssize_t size)
 cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1
-cdef int put_query(Session session, Op op, str sql) except -1
-cdef int shift_position(error, int prefix) except -1
 cdef object spoiled(error)
 cdef int refuse_copy(Op op, unsigned char kind) except -1

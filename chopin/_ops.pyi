@@ -37,11 +37,6 @@ class PrepareOp(Op):
 
     def __await__(self) -> Generator[Any, None, Statement]: ...
 
-class SimpleOp(RowsOp):
-    """A Query message: one or more statements as text."""
-
-    def __await__(self) -> Generator[Any, None, str]: ...
-
 def check_timeout(timeout: Any) -> float: ...
 def start_query(
     session: Session,
@@ -84,9 +79,5 @@ def start_parse_and_execute(
 def start_prepare(
     session: Session, sql: str, name: bytes, keep: bool, parse: bool = True
 ) -> PrepareOp: ...
-def start_script(
-    session: Session, query: str, timeout: float | None
-) -> SimpleOp | None: ...
-def start_simple(session: Session, sql: str) -> SimpleOp: ...
 def start_sync(session: Session) -> Op:
     """Send Sync alone: its answer shows that the server is there."""

@@ -1,9 +1,9 @@
 # cython: language_level=3, nonecheck=True
 """The operations of a session: what each writes, and what it makes of the replies.
 
-Owns: prepare, execute, simple queries, and the `start_*` functions that send
-them. Each returns its operation, which is awaited for the answer. Portals are in
-_portals, execute-many is in _many, startup and the end are in _startup.
+Owns: prepare, execute, and the `start_*` functions that send them. Each returns its
+operation, which is awaited for the answer. Simple queries are in _simple, portals in
+_portals, execute-many in _many, startup and the end in _startup.
 Layer L3. Imports L0 - L3.
 
 Rules
@@ -48,14 +48,12 @@ from chopin._wire cimport (
     MSG_COPY_IN_RESPONSE,
     MSG_COPY_OUT_RESPONSE,
     MSG_DATA_ROW,
-    MSG_EMPTY_QUERY_RESPONSE,
     MSG_PORTAL_SUSPENDED,
     MSG_ROW_DESCRIPTION,
     OUT_BIND,
     OUT_COPY_FAIL,
     OUT_DESCRIBE,
     OUT_PARSE,
-    OUT_QUERY,
 )
 
 from chopin import _statements
@@ -677,95 +675,7 @@ def start_prepare(Session session, str sql, bytes name, bint keep, bint parse=Tr
     return op
 
 
-# -- simple queries ------------------------------------------------------------------
-
-
-cdef class SimpleOp(RowsOp):
-    """A Query message: one or more statements as text; answers with the last tag."""
-
-    cdef int on_rows(self, ReadBuffer inp) except -1:
-        if self.error is not None:
-            raise ProtocolError("DataRow where none was expected")
-        return self.take_rows(inp)
-
-    cdef int on_step(
-        self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
-    ) except -1:
-        if self.error is not None:
-            return refuse_copy(self, kind)
-        if kind == MSG_COMMAND_COMPLETE:
-            self.session.on_tag(data, size)
-            self.completed = True
-            self.status = tag_of(data, size)
-        elif kind == MSG_EMPTY_QUERY_RESPONSE:
-            self.status = ""
-        elif kind != MSG_ROW_DESCRIPTION:
-            return refuse_copy(self, kind)
-        return 0
-
-    cdef int on_error(self, object error) except -1:
-        shift_position(error, self.prefix)
-        return Op.on_error(self, error)
-
-    cdef int on_ready(self) except -1:
-        if self.error is None:
-            self.resolve(self.status or "")
-        return Op.on_ready(self)
-
-
-def start_script(Session session, query, timeout):
-    """Send SQL as text; None when that cannot be done now."""
-    cdef Op op
-    if session.gate.blocked or session.gate.line:
-        session.check_open()
-        return None
-    if type(query) is not str:
-        return None
-    if timeout is not None:
-        timeout = check_timeout(timeout)
-    op = start_simple(session, query)
-    if timeout is not None:
-        session.set_deadline(op, session.clock() + <double>timeout)
-    return op
-
-
-def start_simple(Session session, str sql):
-    """Send a Query message; what waits to ride goes in front of its text."""
-    cdef SimpleOp op = SimpleOp.__new__(SimpleOp)
-    op.prefix = put_query(session, op, sql)
-    session.submit(op)
-    return op
-
-
-cdef int put_query(Session session, Op op, str sql) except -1:
-    """Write a Query message for `op`; returns how many characters ride in front."""
-    cdef WriteBuffer out = session.out
-    cdef Py_ssize_t mark = out.length
-    cdef str prefix = "".join([rider + "; " for rider in session.riders])
-    check_writable(session)
-    try:
-        out.begin_message(OUT_QUERY)
-        out.put_cstring(prefix + sql, "the query")
-        out.end_message()
-    except BaseException:
-        out.length = out.message = mark
-        raise
-    op.loop = session.loop
-    if session.riders:
-        op.riders = tuple(session.riders)
-        session.riders.clear()
-    op.program = b"~"
-    op.step = PyBytes_AS_STRING(op.program)
-    session.note(op, sql, None)
-    return <int>len(prefix)
-
-
-cdef int shift_position(error, int prefix) except -1:
-    """Let the position of an error be in the user's text, without what rides."""
-    position = getattr(error, "position", None)
-    if prefix and position and position.isdigit():
-        error.position = str(max(int(position) - prefix, 1))
-    return 0
+# -- what is in all of them -----------------------------------------------------------
 
 
 def start_sync(Session session):
@@ -795,6 +705,6 @@ cdef int refuse_copy(Op op, unsigned char kind) except -1:
         "this call has no data to copy", "the reason"
     )
     session.out.end_message()
-    if not isinstance(op, SimpleOp):
+    if op.program != b"~":  # a simple query has no Sync
         session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
     return session.flush()

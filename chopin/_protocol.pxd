@@ -121,6 +121,7 @@ cdef class Session:
     cdef readonly list riders            # SQL of what goes ahead of the next statement
     cdef readonly uint64_t submitted              # operations so far
     cdef public uint64_t ended_with      # those so far when a block's end was called
+    cdef public uint64_t left_with       # the same, of the outermost block
     cdef public object feeder            # the task whose iterator feeds a group
     cdef public uint64_t epoch           # how often it has changed hands
     cdef uint64_t flushed                # those handed to the transport

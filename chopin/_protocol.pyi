@@ -75,6 +75,7 @@ class Session:
     submitted: int
     epoch: int
     ended_with: int
+    left_with: int
     feeder: object
     made_temporary: bool
     last_sql: str | None

@@ -617,10 +617,10 @@ cdef class Session:
         """The operation with riders has ended: has the block begun?
 
         If not, its BEGIN rides again on what comes next, so that nothing of the block
-        can run outside of it.
+        can run outside of it, unless nobody is in the block any more.
         """
         self.gate.unconfirmed = False
-        if op.error is not None and self.txn == TXN_IDLE and not op.abandoned:
+        if op.error is not None and self.txn == TXN_IDLE and op.number > self.left_with:
             self.riders[:0] = _outcomes.begun_block(op.riders)
         return self._changed()
 

@@ -24,8 +24,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from chopin import _statements
-from chopin._ops import start_simple
 from chopin._protocol import Session
+from chopin._simple import start_simple
 from chopin._startup import send_terminate
 from chopin._waiter import use_cancelled_error
 from chopin.dial import Place, request_cancel
@@ -34,8 +34,8 @@ from chopin.exceptions import ConnectionDoesNotExistError
 if TYPE_CHECKING:
     from chopin._codecs import CodecMap
     from chopin._copycolumns import Known
-    from chopin._ops import SimpleOp
     from chopin._rows import Description, Record
+    from chopin._simple import SimpleOp
     from chopin.config import ConnectConfig
     from chopin.exceptions import PostgresLogMessage
 
@@ -229,6 +229,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             self.drop_all("the transaction ended while a COPY or a stream was open")
             self.gate.free()
         self.riders.clear()
+        self.left_with = self.submitted
         if self._restoration is None:
             self.restoring += 1
             self._restoration = ""
@@ -321,6 +322,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             async with asyncio.timeout(timeout):
                 if self.in_flight:
                     self.drop_all("connection is closed")
+                # of a stream that has come; while one is open, nobody waits at the gate
+                self.gate.free()
                 while self.gate.is_draining:
                     await self.gate.wait_unblocked()
                 if not self.closed.done():

@@ -43,15 +43,13 @@ from chopin._ops import (
     STATUS,
     VALUE,
     QueryOp,
-    SimpleOp,
     start_query,
-    start_script,
-    start_simple,
 )
 from chopin._rows import Record, check_record_class
 from chopin._settings import ConnectionSettings, parse_server_version
 from chopin._shapes import row_shape
 from chopin._sharedconfig import shared_config
+from chopin._simple import SimpleOp, start_script, start_simple
 from chopin.aio import WireProtocol
 from chopin.batching import Batched
 from chopin.codecs import CodecSpec, JSONOption
@@ -600,9 +598,9 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
             if self.is_in_transaction() or self._top_xact is not None:
                 self._report_open_transaction()
                 self._top_xact = None
-            _statements.forget_temporary(session)
                 session.restore()
             query = self.get_reset_query()
+            _statements.forget_temporary(session)
             if query:
                 await self.execute(query)
             session.made_temporary = False

@@ -47,13 +47,14 @@ from typing import (
 from chopin._coroutines import returns_coroutine
 from chopin._hub import Listened
 from chopin._lease import PoolAcquireContext, lease_of
-from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query, start_script
+from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query
 from chopin._poolclosing import begin_closing, wait_drained, warn_when_slow
 from chopin._pooloperations import Operated
 from chopin._poolpart import PoolPart
 from chopin._poolsettings import PoolOptions, PoolSettings
 from chopin._rows import Record
 from chopin._shapes import row_shape
+from chopin._simple import start_script
 from chopin._slots import Counts, Read
 from chopin.batching import PoolBatched
 from chopin.connection import Connection

@@ -27,7 +27,12 @@ from typing import TYPE_CHECKING, Literal
 from chopin._execute import calls_sent, fetch_value, unblocked
 from chopin._ops import start_sync
 from chopin._released import check_held
-from chopin.exceptions import InterfaceError, InterfaceWarning, PostgresError
+from chopin.exceptions import (
+    InterfaceError,
+    InterfaceWarning,
+    InvalidSavepointSpecificationError,
+    PostgresError,
+)
 
 if TYPE_CHECKING:
     from chopin.connection import Connection
@@ -146,6 +151,10 @@ class Transaction:
                 await self._commit()
             else:
                 await self._rollback()
+        except InvalidSavepointSpecificationError:
+            # SAVEPOINT has not been run, for the reason that `error` has
+            if error is None:
+                raise
         finally:
             self._managed = False
 
@@ -245,7 +254,7 @@ class Transaction:
             self._state = TransactionState.COMMITTED
             return
         session = self._conn._session
-        session.ended_with = session.submitted
+        self._leave()
         if self._nested and session.transaction_status == "T":
             session.riders.append(f"RELEASE SAVEPOINT {self._id}")
             self._state = TransactionState.COMMITTED
@@ -269,7 +278,7 @@ class Transaction:
         await self._calls_sent()
         if not self._leave_unsent():
             session = self._conn._session
-            session.ended_with = session.submitted
+            self._leave()
             session.riders.clear()
             is_over = session.transaction_status == "I" and not session.in_flight
             if session.is_open and not is_over:
@@ -289,6 +298,13 @@ class Transaction:
             self._state = TransactionState.FAILED
             self._conn.terminate()
             raise
+
+    def _leave(self) -> None:
+        """Nothing that was sent so far is run again, nor is its BEGIN."""
+        session = self._conn._session
+        session.ended_with = session.submitted
+        if not self._nested:
+            session.left_with = session.submitted
 
     def _leave_unsent(self) -> bool:
         """Take the block's begin back if nothing has ridden on it yet."""

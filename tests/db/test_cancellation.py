@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+import signal
 
 import pytest
 
@@ -26,6 +27,22 @@ SEEDS = (1, 2, 3)
 STORM = 300
 
 numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def stuck_for(seconds):
+    """Fail, and do not hang, where the event loop gets no turn any more."""
+
+    def ring(*_):
+        raise AssertionError(f"the event loop was stuck for {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
@@ -782,6 +799,89 @@ async def test_block_whose_first_text_fails(sql, conn, observer, marks):
             raise ZeroDivisionError
     assert marks(run.number) == 0
     await assert_whole(conn, observer)
+
+
+FIRST = {
+    "execute": lambda conn: conn.execute("SELEC 1"),
+    "script": lambda conn: conn.script("SELEC 1"),
+    "fetch": lambda conn: conn.fetch("SELECT 1 / $1::int", 0),
+}
+
+
+async def cancelled(call):
+    """Cancel a call that has been sent and not been answered."""
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, chopin.PostgresError):
+        await task
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("first", FIRST)
+async def test_block_whose_first_call_is_cancelled(first, depth, conn, observer, marks):
+    """What comes behind it is in the block, though its BEGIN may not have run."""
+    run = Run(conn)
+    with pytest.raises((ZeroDivisionError, chopin.InFailedSQLTransactionError)):
+        async with conn.transaction():
+            if depth == 1:
+                await cancelled(FIRST[first](conn))
+            else:
+                with contextlib.suppress(ZeroDivisionError):
+                    async with conn.transaction():
+                        await cancelled(FIRST[first](conn))
+                        raise ZeroDivisionError
+            await run.mark()
+            raise ZeroDivisionError
+    assert marks(run.number) == 0
+    await assert_whole(conn, observer)
+
+
+async def test_block_that_ends_while_its_begin_fails(conn, observer, tidy):
+    """Its BEGIN does not ride again, on what comes behind the block."""
+    block = conn.transaction()
+    await block.start()
+    first = asyncio.create_task(conn.execute("SELEC 1"))
+    end = asyncio.create_task(block.rollback())
+    await asyncio.sleep(0)
+    end.cancel()
+    await asyncio.gather(first, end, return_exceptions=True)
+    await conn.execute("SELECT 1")
+    assert not conn.is_in_transaction()
+    await assert_whole(conn, observer)
+    tidy.loop_errors.clear()
+
+
+async def test_close_behind_a_cancelled_call(connect, tcp_dsn, observer):
+    """A stream that has come and is not read yet does not keep it from ending."""
+    async with FaultProxy(tcp_dsn) as proxy:
+        conn = await connect(proxy.dsn, ssl="disable")
+        await conn.fetch("SELECT 1")  # known, so that the stream is sent at once
+        with Gate(observer) as gate:
+            slow = asyncio.create_task(conn.fetchval(f"SELECT 1 FROM {gate.sql}"))
+            await gate.reached()
+            has_row, may_end = asyncio.Event(), asyncio.Event()
+
+            async def read():
+                async for _ in conn.stream("SELECT 1"):
+                    has_row.set()
+                    await may_end.wait()
+
+            reading = asyncio.create_task(read())
+            await asyncio.sleep(0)
+            proxy.may_cancel.clear()
+            slow.cancel()
+            await proxy.until_cancels(1)
+            gate.open()
+            await has_row.wait()
+            with stuck_for(10):
+                closing = asyncio.create_task(conn.close(timeout=20))
+                await asyncio.sleep(0)
+                proxy.may_cancel.set()
+                await closing
+            may_end.set()
+            await reading
+        assert conn.is_closed()
 
 
 async def test_reset_behind_a_cancelled_begin(conn, observer, tidy):

@@ -603,6 +603,44 @@ async def test_whatever_comes_first(conn, first):
         assert not conn.is_in_transaction()
 
 
+@pytest.mark.parametrize("method", ["execute", "script", "fetch", "batch"])
+@pytest.mark.parametrize("bad", ["SELEC 1", "SELECT nope", "SELECT 1 / 0"])
+async def test_inner_block_whose_first_text_fails(conn, table, method, bad):
+    """Whatever is wrong with it, the block around goes on without it."""
+
+    async def call():
+        if method == "batch":
+            return await conn.batch([(bad,)])
+        return await getattr(conn, method)(bad)
+
+    async with conn.transaction():
+        await insert(conn, 1)
+        for _ in range(2):
+            with pytest.raises(chopin.PostgresError) as caught:
+                async with conn.transaction():
+                    await call()
+            assert caught.value.sqlstate in ("42601", "42703", "22012")
+            assert caught.value.query == bad
+        async with conn.transaction():
+            await conn.execute("INSERT INTO t VALUES (2)")
+        await insert(conn, 3)
+    assert await table() == [1, 2, 3]
+
+
+async def test_inner_block_in_a_failed_one(conn, table):
+    """What fails in it says why, not that its savepoint is not there."""
+    failed = chopin.InFailedSQLTransactionError
+    for method in conn.execute, conn.fetch:
+        with pytest.raises(failed):
+            async with conn.transaction():
+                await conn.execute("INSERT INTO t VALUES (1)")
+                with pytest.raises(chopin.DivisionByZeroError):
+                    await conn.execute("SELECT 1 / 0")
+                async with conn.transaction():
+                    await method("INSERT INTO t VALUES (2)")
+    assert await table() == []
+
+
 async def test_savepoint_that_cannot_be_released(conn, table):
     """The block around it has failed; what follows does not run outside of it."""
     failed = chopin.InFailedSQLTransactionError

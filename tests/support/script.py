@@ -23,10 +23,10 @@ from chopin._ops import (
     start_parse_and_execute,
     start_prepare,
     start_query,
-    start_simple,
 )
 from chopin._portals import start_portal
 from chopin._protocol import Statement
+from chopin._simple import start_simple
 from tests.support import backend as b
 from tests.support.fakes import READY, BareSession, in_words, open_session
 

@@ -23,7 +23,7 @@ LAYERS = {
     " _codecs_bounds codecs _codecs_table _codecs _copytext _record _records _rows"
     " _fitting _shapes",
     # L3 protocol
-    3: "_protocol _messages _ops _portals _many _batch _streams _startup _copy"
+    3: "_protocol _messages _ops _simple _portals _many _batch _streams _startup _copy"
     " _copysql scram auth _statements _effects _functions _outcomes",
     # L4 asyncio
     4: "config _confkeys _confvalues _conninfo _hosts _passfile _servicefile tls"

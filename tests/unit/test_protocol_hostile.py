@@ -21,8 +21,8 @@ from chopin._ops import (
     start_execute,
     start_prepare,
     start_query,
-    start_simple,
 )
+from chopin._simple import start_simple
 from chopin._startup import start_startup
 from chopin.exceptions import DataError, InterfaceError, PostgresError, ProtocolError
 from tests.support import backend as b
