@@ -101,7 +101,11 @@ class Opener:
                 codecs=self._codecs,
                 descriptions=self._descriptions,
             )
-            return settings.connection_class(session)
+            try:
+                return settings.connection_class(session)
+            except BaseException:  # nobody else knows of the session
+                session.terminate()
+                raise
         dsn, options = settings.listen_args if listens else settings.connect_args
         connection: Any = await settings.connect(
             dsn,

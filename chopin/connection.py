@@ -707,4 +707,8 @@ async def connect(
         shared_config(dsn, options), record_class=record_class, codecs=scope
     )
     session.pooled = pooler is not None
-    return connection_class(session)
+    try:
+        return connection_class(session)
+    except BaseException:  # nobody else knows of the session
+        session.terminate()
+        raise

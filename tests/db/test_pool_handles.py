@@ -14,7 +14,7 @@ import pytest
 
 import chopin
 from tests.support.backends import Gate, until
-from tests.support.pools import PID, assert_serves, patience, turns
+from tests.support.pools import PID, SESSIONS_ARE, assert_serves, patience, turns
 
 RELEASED = "connection has been released back to the pool"
 UNDERLYING = "the underlying connection has been released back to the pool"
@@ -318,6 +318,26 @@ async def test_connection_class(create):
     assert await pool.execute("SELECT 1") == "select 1"
     assert await pool.execute("SELECT $1::int", 1) == "select 1"
     await assert_serves(pool, size=1)
+
+
+class Demanding(chopin.Connection):
+    """A class that cannot be made of a session alone."""
+
+    def __init__(self, session, extra):
+        super().__init__(session)
+
+
+async def test_connection_class_that_cannot_be_made(
+    create, observer, application_name, connect
+):
+    """Its error is that of the call, and nothing stays on the server."""
+    pool = await create(max_size=1, connection_class=Demanding)
+    for use in (pool.fetchval, pool.execute):
+        with pytest.raises(TypeError, match="extra"):
+            await use("SELECT 1")
+    with pytest.raises(TypeError, match="extra"):
+        await connect(connection_class=Demanding)
+    await until(observer, SESSIONS_ARE, application_name, 0)
 
 
 class Picky(chopin.Connection):
