@@ -86,9 +86,10 @@ class Switch:
             asyncio.CancelledError: the switch was turned off before.
         """
         with self._lock:
+            # before the look: a signal in between finds the task
+            self._task = asyncio.current_task()
             if self.is_off:
                 raise asyncio.CancelledError
-            self._task = asyncio.current_task()
 
     def turn_off(self) -> None:
         """Have the task cancelled, or never begun."""

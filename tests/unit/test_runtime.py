@@ -279,8 +279,29 @@ def test_switch_that_is_off_before():
     """Then `main` is not begun."""
     switch = Switch()
     switch.turn_off()
-    with pytest.raises(asyncio.CancelledError):
+
+    async def main():
         switch.connect()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+
+
+def test_switch_turned_while_it_is_connected(monkeypatch):
+    """By a signal handler, which may come in the middle: `main` is not begun."""
+    switch = Switch()
+    real = asyncio.current_task
+
+    def current_task():
+        switch.turn_off()
+        return real()
+
+    async def main():
+        monkeypatch.setattr(asyncio, "current_task", current_task)
+        switch.connect()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
 
 
 def test_switch_after_the_end():
