@@ -1,6 +1,6 @@
 """The end of a pool whose parts live in several event loops.
 
-Owns: `begin_closing` and `wait_drained`.
+Owns: `begin_closing`, `wait_drained` and `warn_when_slow`.
 Layer L5. Imports the pool's parts.
 
 Rules
@@ -36,20 +36,17 @@ def _is_dead(loop: Loop) -> bool:
 
 
 def begin_closing(
-    in_each_loop: ForEach, bury_dead: BuryDead, is_fast: bool
-) -> asyncio.Event:
+    changed: asyncio.Event, in_each_loop: ForEach, bury_dead: BuryDead, is_fast: bool
+) -> None:
     """Have all parts close.
 
     Args:
+        changed: set when a part is drained.
         in_each_loop: runs a function of a part in its loop.
         bury_dead: forgets the parts of loops for which a function returns True.
         is_fast: do not wait for who uses a connection.
-
-    Returns:
-        An event that is set when a part is drained.
     """
     here = asyncio.get_running_loop()
-    changed = asyncio.Event()
 
     def on_drained() -> None:
         with contextlib.suppress(RuntimeError):
@@ -57,7 +54,6 @@ def begin_closing(
 
     bury_dead(_is_dead)
     in_each_loop(lambda part: part.close(is_fast, on_drained))
-    return changed
 
 
 async def wait_drained(
@@ -85,7 +81,7 @@ async def wait_drained(
 async def warn_when_slow(
     closing: asyncio.Task[Any], describe_holders: Callable[[], list[Any]]
 ) -> None:
-    """Wait for the end of a close; say once who holds it up."""
+    """Wait until a close has ended in whatever way; say once who holds it up."""
     done, _ = await asyncio.wait([closing], timeout=_SLOW)
     if not done:
         _log.warning(
@@ -93,4 +89,4 @@ async def warn_when_slow(
             "by %s",
             "; ".join(map(str, describe_holders())) or "nobody",
         )
-    await closing
+        await asyncio.wait([closing])

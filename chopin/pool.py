@@ -716,47 +716,54 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             return
         if self._state in (_State.NEW, _State.OPENING):
             raise PoolError(f"pool is {self._state.value}")
-        if self._closing is not None and self._state is _State.CLOSING:
-            if self._closing.get_loop() is not get_running_loop():
+        closing = self._closing
+        if closing is not None and self._state is _State.CLOSING:
+            if closing.get_loop() is not get_running_loop():
                 raise PoolError("pool is closing, in another event loop")
             if mode == "fast":
                 self._in_each_loop(lambda part: part.pool.flush("all"))
             async with asyncio.timeout(timeout):
-                await asyncio.wait([self._closing])
-            self._check_called_off()
+                await asyncio.wait([closing])
+            self._check_called_off(closing)
             return
+        changed = asyncio.Event()
         with self._lock:
             self._state = _State.CLOSING
             self._live = {}
-        changed = begin_closing(self._in_each_loop, self._bury_dead, mode == "fast")
-        self._closing = asyncio.create_task(
-            wait_drained(changed, self._all_parts, self._bury_dead)
-        )
+            closing = self._closing = asyncio.create_task(
+                wait_drained(changed, self._all_parts, self._bury_dead)
+            )
+        begin_closing(changed, self._in_each_loop, self._bury_dead, mode == "fast")
         try:
             async with asyncio.timeout(timeout):
-                await warn_when_slow(self._closing, self.holders)
+                await warn_when_slow(closing, self.holders)
+            self._check_called_off(closing)
+            closing.result()  # or what has ended it
         except BaseException:
-            if self._state is not _State.OPEN:
+            if self._closing is closing:
                 self.terminate()
-                raise
-        self._check_called_off()
+            raise
         self._state = _State.CLOSED
         self._in_each_loop(PoolPart.stop)
 
-    def _check_called_off(self) -> None:
-        if self._state is _State.OPEN:
+    def _check_called_off(self, closing: asyncio.Task[Any]) -> None:
+        if self._closing is closing:
+            return
+        if self._state is _State.OPEN:  # and not closing again
             self._in_each_loop(PoolPart.reopen)  # if that was in the midst of closing
-            raise InterfaceError("the pool's close was called off")
+        raise InterfaceError("the pool's close was called off")
 
     def cancel_close(self) -> None:
         """Call a graceful `close` off that is still waiting: the pool serves again.
 
         The `close` raises InterfaceError. Nothing happens when none is waiting.
         """
-        if self._state is not _State.CLOSING or self._closing is None:
-            return
-        self._state = _State.OPEN
-        self._closing.get_loop().call_soon_threadsafe(self._closing.cancel)
+        with self._lock:
+            closing = self._closing
+            if self._state is not _State.CLOSING or closing is None:
+                return
+            self._state, self._closing = _State.OPEN, None
+        closing.get_loop().call_soon_threadsafe(closing.cancel)
         self._in_each_loop(PoolPart.reopen)
         if not self._is_disabled:
             self._live = dict(self._parts)

@@ -300,6 +300,41 @@ async def test_close_is_taken_back(create):
     await assert_serves(pool, size=1)
 
 
+async def test_closed_again_once_taken_back(create):
+    """Each `close` is told of its own end, also when the next one has begun by then."""
+    pool = await create(max_size=1)
+    async with patience():
+        async with borrowed(pool) as conn:
+            called_off = [asyncio.create_task(pool.close()) for _ in range(2)]
+            await turns()
+            pool.cancel_close()
+            again = asyncio.create_task(pool.close())
+            await turns()
+            for closing in called_off:
+                with pytest.raises(chopin.InterfaceError, match="called off"):
+                    await closing
+            assert pool.is_closing()
+            assert not again.done()
+            assert await conn.fetchval("SELECT 1") == 1
+        await again
+    with pytest.raises(chopin.InterfaceError, match=CLOSED):
+        await pool.acquire()
+
+
+async def test_close_is_taken_back_and_cancelled(create):
+    """Who is cancelled at the same time is cancelled; the pool goes on."""
+    pool = await create(max_size=1)
+    async with patience():
+        async with borrowed(pool):
+            closing = asyncio.create_task(pool.close())
+            await turns()
+            pool.cancel_close()
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+    await assert_serves(pool, size=1)
+
+
 async def test_terminate(create, observer, application_name):
     """`terminate` ends all connections at once, whatever they do."""
     pool = await create(min_size=3, max_size=3)
