@@ -1,6 +1,6 @@
 """The end of a pool whose parts live in several event loops.
 
-Owns: `begin_closing`, `wait_drained` and `warn_when_slow`.
+Owns: `State`, that of the whole; `begin_closing`, `wait_drained` and `warn_when_slow`.
 Layer L5. Imports the pool's parts.
 
 Rules
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,16 @@ _SLOW = 60.0
 ForEach = Callable[[Callable[["PoolPart"], Any]], None]
 Loop = asyncio.AbstractEventLoop
 BuryDead = Callable[[Callable[[Loop], bool]], None]
+
+
+class State(enum.Enum):
+    """Where a pool is in its life; the words stand in messages."""
+
+    NEW = "not initialized"
+    OPENING = "being initialized"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
 
 
 def _is_dead(loop: Loop) -> bool:

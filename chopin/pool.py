@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import threading
 import warnings
 from asyncio import get_running_loop
@@ -48,7 +47,7 @@ from chopin._coroutines import returns_coroutine
 from chopin._hub import Listened
 from chopin._lease import PoolAcquireContext, lease_of
 from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query
-from chopin._poolclosing import begin_closing, wait_drained, warn_when_slow
+from chopin._poolclosing import State, begin_closing, wait_drained, warn_when_slow
 from chopin._pooloperations import Operated
 from chopin._poolpart import PoolPart
 from chopin._poolsettings import PoolOptions, PoolSettings
@@ -91,16 +90,6 @@ def _named(shape: Any) -> dict[str, Any]:
     return {"record_class" if is_record else "into": shape}
 
 
-class _State(enum.Enum):
-    """Where a pool is in its life; the words stand in messages."""
-
-    NEW = "not initialized"
-    OPENING = "being initialized"
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
 class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
     """Connections to one database, for any number of tasks and event loops.
 
@@ -127,7 +116,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
 
     def __init__(self, dsn: str | None = None, **options: Unpack[PoolOptions]) -> None:
         self._settings = PoolSettings(dsn, **options)
-        self._state = _State.NEW
+        self._state = State.NEW
         self._is_disabled = False
         self._parts: dict[asyncio.AbstractEventLoop, PoolPart] = {}
         # the same while the pool may be used: the one lookup of a single query
@@ -162,16 +151,16 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._state is not _State.CLOSED:
+        if self._state is not State.CLOSED:
             await self.close()
 
     async def _initialize(self) -> Self:
-        if self._state is _State.OPEN:
+        if self._state is State.OPEN:
             return self
-        if self._state is not _State.NEW:
-            where = " in another task" if self._state is _State.OPENING else ""
+        if self._state is not State.NEW:
+            where = " in another task" if self._state is State.OPENING else ""
             raise PoolError(f"pool is {self._state.value}{where}")
-        self._state = _State.OPENING
+        self._state = State.OPENING
         part = PoolPart(self._settings, get_running_loop())
         self._parts[part.loop] = part
         try:
@@ -179,19 +168,19 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         except BaseException:
             part.terminate()
             self._parts.clear()
-            self._state = _State.CLOSED
+            self._state = State.CLOSED
             raise
         part.tick()
-        self._state = _State.OPEN
+        self._state = State.OPEN
         if not self._is_disabled:
             self._live = dict(self._parts)
         return self
 
     def _part(self) -> PoolPart:
         """This event loop's part, where `_live` has none: made, or an error."""
-        if self._state is not _State.OPEN:
+        if self._state is not State.OPEN:
             text = f"pool is {self._state.value}"
-            if self._state is _State.OPENING:
+            if self._state is State.OPENING:
                 text += (
                     ", but not yet ready: likely there is a race between creating a "
                     "pool and using it"
@@ -203,7 +192,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             )
         loop = get_running_loop()
         with self._lock:
-            if self._state is not _State.OPEN:  # by now
+            if self._state is not State.OPEN:  # by now
                 raise PoolError(f"pool is {self._state.value}")
             self._bury_dead(lambda loop: loop.is_closed())
             part = self._parts.get(loop)
@@ -229,7 +218,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             for part in getattr(self, "_parts", {}).values()
             if part.pool.size or part.hub.size
         ]
-        if not parts or self._state is _State.CLOSED:
+        if not parts or self._state is State.CLOSED:
             return
         for part in parts:
             if part.loop.is_closed():
@@ -677,7 +666,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
 
     def is_closing(self) -> bool:
         """Whether the pool is being closed or has been."""
-        return self._state in (_State.CLOSING, _State.CLOSED)
+        return self._state in (State.CLOSING, State.CLOSED)
 
     def disable(self) -> None:
         """Refuse new work with PoolDisabledError; what is running goes on."""
@@ -687,7 +676,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
     def enable(self) -> None:
         """Undo `disable`."""
         self._is_disabled = False
-        if self._state is _State.OPEN:
+        if self._state is State.OPEN:
             self._live = dict(self._parts)
 
     # -- the end -----------------------------------------------------------------------
@@ -712,12 +701,12 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             raise ValueError(
                 f'mode is expected to be "gracefully" or "fast", got {mode!r}'
             )
-        if self._state is _State.CLOSED:
+        if self._state is State.CLOSED:
             return
-        if self._state in (_State.NEW, _State.OPENING):
+        if self._state in (State.NEW, State.OPENING):
             raise PoolError(f"pool is {self._state.value}")
         closing = self._closing
-        if closing is not None and self._state is _State.CLOSING:
+        if closing is not None and self._state is State.CLOSING:
             if closing.get_loop() is not get_running_loop():
                 raise PoolError("pool is closing, in another event loop")
             if mode == "fast":
@@ -728,7 +717,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             return
         changed = asyncio.Event()
         with self._lock:
-            self._state = _State.CLOSING
+            self._state = State.CLOSING
             self._live = {}
             closing = self._closing = asyncio.create_task(
                 wait_drained(changed, self._all_parts, self._bury_dead)
@@ -743,13 +732,13 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             if self._closing is closing:
                 self.terminate()
             raise
-        self._state = _State.CLOSED
+        self._state = State.CLOSED
         self._in_each_loop(PoolPart.stop)
 
     def _check_called_off(self, closing: asyncio.Task[Any]) -> None:
         if self._closing is closing:
             return
-        if self._state is _State.OPEN:  # and not closing again
+        if self._state is State.OPEN:  # and not closing again
             self._in_each_loop(PoolPart.reopen)  # if that was in the midst of closing
         raise InterfaceError("the pool's close was called off")
 
@@ -760,9 +749,9 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         """
         with self._lock:
             closing = self._closing
-            if self._state is not _State.CLOSING or closing is None:
+            if self._state is not State.CLOSING or closing is None:
                 return
-            self._state, self._closing = _State.OPEN, None
+            self._state, self._closing = State.OPEN, None
         closing.get_loop().call_soon_threadsafe(closing.cancel)
         self._in_each_loop(PoolPart.reopen)
         if not self._is_disabled:
@@ -770,12 +759,12 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
 
     def terminate(self) -> None:
         """Close all connections at once, without a word to the server."""
-        if self._state is _State.CLOSED:
+        if self._state is State.CLOSED:
             return
-        if self._state is _State.NEW:
+        if self._state is State.NEW:
             raise PoolError(f"pool is {self._state.value}")
         with self._lock:
-            self._state = _State.CLOSED
+            self._state = State.CLOSED
             self._live = {}
         self._bury_dead(lambda loop: loop.is_closed())
         self._in_each_loop(PoolPart.terminate)
