@@ -291,7 +291,12 @@ class PoolPart:
                 self.pool.opened(slot, self.clock())
 
     async def open_first(self, count: int) -> None:
-        """Open connections and wait for them; raises what the first failure is."""
+        """Open connections and wait for them.
+
+        Raises:
+            PoolError: the pool was terminated meanwhile.
+            BaseException: the first failure.
+        """
         pool = self.pool
         while pool.opening < min(count, pool.limits.max_size) and self.claim(False):
             pool.opening += 1
@@ -303,17 +308,27 @@ class PoolPart:
             missing -= 1
             pool.opened(slot, self.clock())
 
+        def some(count: int) -> asyncio.Future[list[BaseException | None]]:
+            # tasks also where it is one, so that `terminate` can end it
+            tasks = [self.loop.create_task(one()) for _ in range(count)]
+            for task in tasks:
+                self._openers.add(task)
+                task.add_done_callback(self._openers.discard)
+            return asyncio.gather(*tasks, return_exceptions=True)
+
         try:
-            if missing:
-                await one()  # the others need not fail as well
-            rest = (one() for _ in range(missing))
-            results = await asyncio.gather(*rest, return_exceptions=True)
+            results = await some(min(missing, 1))
+            # if it fails, the others need not fail as well
+            if results == [None] and not pool.is_closing:
+                results = await some(missing)
         finally:
             # some may not even have begun
             for _ in range(missing):
                 pool.open_cancelled()
+        if pool.is_closing:
+            raise PoolError("pool is closed")
         for result in results:
-            if isinstance(result, BaseException):
+            if result is not None:
                 raise result
 
     async def _connect(self) -> Slot:
@@ -584,7 +599,7 @@ class PoolPart:
         pool = self.pool
         pool.is_closing = True
         self.hub.terminate()
-        for task in list(self._tasks):
+        for task in self._tasks | self._openers:
             task.cancel()
         pool.fail_waiting(lambda: PoolError("pool is closing"))
         for slot in list(pool.slots):

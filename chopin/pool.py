@@ -165,15 +165,18 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         self._parts[part.loop] = part
         try:
             await part.open_first(self._settings.init_size)
+            with self._lock:
+                if self._state is not State.OPENING:  # by now
+                    raise PoolError(f"pool is {self._state.value}")
+                self._state = State.OPEN
+                if not self._is_disabled:
+                    self._live = dict(self._parts)
         except BaseException:
             part.terminate()
             self._parts.clear()
             self._state = State.CLOSED
             raise
         part.tick()
-        self._state = State.OPEN
-        if not self._is_disabled:
-            self._live = dict(self._parts)
         return self
 
     def _part(self) -> PoolPart:
@@ -758,7 +761,10 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
             self._live = dict(self._parts)
 
     def terminate(self) -> None:
-        """Close all connections at once, without a word to the server."""
+        """Close all connections at once, without a word to the server.
+
+        Whoever is opening the pool gets PoolError.
+        """
         if self._state is State.CLOSED:
             return
         if self._state is State.NEW:

@@ -172,6 +172,46 @@ async def test_opening_ends_halfway(create, observer, application_name, how):
         await pool.acquire()
 
 
+@pytest.mark.parametrize("hanging", [1, 2], ids=["the first", "the others"])
+async def test_terminated_while_opening(create, observer, application_name, hanging):
+    """`terminate` ends what is being connected; who opens the pool is told."""
+    count, reached = 0, asyncio.Event()
+
+    async def init(conn):
+        nonlocal count
+        count += 1
+        if count >= hanging:
+            reached.set()
+            await asyncio.Event().wait()
+
+    pool = create(init=init, min_size=3, max_size=3)
+    opening = asyncio.ensure_future(pool)
+    await reached.wait()
+    pool.terminate()
+    assert pool.is_closing()
+    async with patience():
+        with pytest.raises(chopin.PoolError, match=CLOSED):
+            await opening
+    assert pool.is_closing()
+    assert (pool.get_size(), pool._settings.budget.used) == (0, 0)
+    await until(observer, SESSIONS_ARE, application_name, 0)
+
+
+async def test_terminated_by_init(create, observer, application_name):
+    """Also from within, or where all are connected already."""
+
+    async def init(conn):
+        pool.terminate()
+
+    pool = create(init=init, min_size=1)
+    async with patience():
+        with pytest.raises(chopin.PoolError, match=CLOSED):
+            await pool
+    assert pool.is_closing()
+    assert pool.get_size() == 0
+    await until(observer, SESSIONS_ARE, application_name, 0)
+
+
 # Closing.
 
 
