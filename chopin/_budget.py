@@ -8,6 +8,8 @@ Rules
   and user, which is part of the whole. A connection is counted in each of them.
 - They are asked when a connection is opened or closed, never while one is lent, and are
   the only thing that event loops share. One lock guards them all.
+- Connections are also given back by finalizers and signal handlers, which come at any
+  point, even under the lock: giving back waits for nobody.
 - Who has calls that wait and gets nothing is remembered. Whoever has something idle, or
   else whoever has most, is asked to give something up, in its own loop, and what comes
   back is offered to those who wait. They ask again as long as calls wait.
@@ -17,13 +19,13 @@ Rules
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from time import monotonic
 from typing import NamedTuple, Protocol
 
 from chopin.exceptions import InterfaceError
-
-_lock = threading.Lock()
 
 # Seconds after which who has not asked again is taken to have stopped.
 _HUNGER = 0.25
@@ -61,6 +63,50 @@ class Spender(Protocol):
 
     def retry_soon(self) -> None:
         """There may be room again, or less than there was."""
+
+
+class _Lock:
+    """A lock, and what is to be done under it by those who must not wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._actions: deque[Callable[[], Iterable[Spender]]] = deque()
+        # to be told once the lock is free
+        self._concerned: list[Spender] = []
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._catch_up()
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+        self._work_off()
+
+    def call(self, action: Callable[[], Iterable[Spender]]) -> None:
+        """Call it under the lock, at once or when whoever has the lock leaves it.
+
+        The spenders that it returns are told then.
+        """
+        self._actions.append(action)
+        self._work_off()
+
+    def _work_off(self) -> None:
+        while self._actions and self._lock.acquire(blocking=False):
+            self._release()
+
+    def _catch_up(self) -> None:
+        while self._actions:
+            self._concerned += self._actions.popleft()()
+
+    def _release(self) -> None:
+        self._catch_up()
+        concerned, self._concerned = self._concerned, []
+        self._lock.release()
+        for spender in concerned:
+            spender.retry_soon()
+
+
+_lock = _Lock()
 
 
 class Budget:
@@ -163,22 +209,26 @@ class Budget:
 
     def unclaim(self, spender: Spender) -> None:
         """Count one connection less, and tell who waits for it."""
+        _lock.call(partial(self._unclaim, spender))
+
+    def _unclaim(self, spender: Spender) -> list[Spender]:
         hungry: list[Spender] = []
-        with _lock:
-            for budget in self._chain():
-                budget.used -= 1
-                if spender in budget._spenders:  # it may have left already
-                    budget._spenders[spender] -= 1
-                hungry += [s for s in budget._hungry if s is not spender]
-        for other in hungry:
-            other.retry_soon()
+        for budget in self._chain():
+            budget.used -= 1
+            if spender in budget._spenders:  # it may have left already
+                budget._spenders[spender] -= 1
+            hungry += [s for s in budget._hungry if s is not spender]
+        return hungry
 
     def leave(self, spender: Spender) -> None:
         """A spender ends; it has given everything back."""
-        with _lock:
-            for budget in self._chain():
-                budget._spenders.pop(spender, None)
-                budget._hungry.pop(spender, None)
+        _lock.call(partial(self._leave, spender))
+
+    def _leave(self, spender: Spender) -> tuple[()]:
+        for budget in self._chain():
+            budget._spenders.pop(spender, None)
+            budget._hungry.pop(spender, None)
+        return ()
 
     def is_over_share(self, spender: Spender) -> bool:
         """Whether others wait while `spender` has more than an equal part."""

@@ -25,6 +25,7 @@ from tests.support.backends import Gate, frozen, until
 from tests.support.faultproxy import FaultProxy, Faults
 from tests.support.oneversion import on_one_version
 from tests.support.pools import (
+    PATIENCE_S,
     PID,
     SESSIONS_ARE,
     assert_serves,
@@ -541,6 +542,48 @@ def untidy():
         warnings.simplefilter("ignore", ResourceWarning)
         yield
         gc.collect()
+
+
+class Collecting:
+    """Somebody else's part of a budget: garbage is collected while it is looked at."""
+
+    @property
+    def idle_count(self):
+        gc.collect()
+        return 0
+
+    def yield_soon(self):
+        """It has nothing that can be missed."""
+
+
+async def test_collected_while_others_are_counted(
+    dsn, factory, observer, application_name
+):
+    """A pool that was dropped with its loop gives back, whoever comes to collect it."""
+    budgets = []
+
+    async def leave():
+        cycle = [await chopin.create_pool(dsn, min_size=1, max_size=1)]
+        cycle.append(cycle)
+        budgets.append(cycle[0]._settings.budget)
+
+    budget = chopin.Budget(1)
+    assert budget.claim(Collecting())
+    claim = threading.Thread(target=budget.claim, args=(Collecting(),), daemon=True)
+    with untidy():
+        gc.disable()
+        try:
+            async with OtherLoop(factory) as last:
+                await last.run(leave())
+                await last.stop()
+            assert budgets[0].used == 1
+            claim.start()
+            await asyncio.to_thread(claim.join, PATIENCE_S)
+        finally:
+            gc.enable()
+    assert not claim.is_alive()
+    assert budgets[0].used == 0
+    await until(observer, SESSIONS_ARE, application_name, 0)
 
 
 @pytest.mark.parametrize("held", [0, 2])

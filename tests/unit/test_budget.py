@@ -563,6 +563,38 @@ def test_connection_that_outlives_its_pool():
 # Threads
 
 
+class Ending:
+    """Ends another one while it is being looked at, as a collection may do."""
+
+    def __init__(self, budget, other):
+        self.budget = budget
+        self.other = other
+
+    @property
+    def idle_count(self):
+        self.budget.unclaim(self.other)
+        self.budget.leave(self.other)
+        return 1
+
+    def yield_soon(self):
+        """Not at once."""
+
+
+def test_given_back_by_a_finalizer():
+    """It may come at any point of a call, counts behind it, and who waits is told."""
+    whole = Budget(2)
+    part = whole.part(1)
+    (gone,) = spenders(1, budget=part)
+    assert whole.claim(Ending(part, gone))
+    waits = Spender()
+    claim = threading.Thread(target=whole.claim, args=(waits,), daemon=True)
+    claim.start()
+    claim.join(PATIENCE_S)
+    assert not claim.is_alive()
+    assert (part.used, whole.used, waits.told) == (0, 1, 1)
+    assert whole.claim(waits)
+
+
 class Thrifty:
     """A thread that claims and gives back, and waits for its turn in between.
 
