@@ -81,7 +81,8 @@ class Opener:
                 if settings.init is not None:
                     await run_hook("init", settings.init, connection)
                     _check(connection)
-                if session.dirty and not session.pooled:
+                # one that listens is never reset
+                if session.dirty and not (session.pooled or listens):
                     session.own_roles = await _roles(session)
                 session.dirty = False
             except BaseException:
@@ -145,6 +146,8 @@ def _check(connection: Connection) -> None:
     """Raise unless it is as `init` must leave it."""
     session = connection._session
     if not session.is_open:
+        if session.closed_by is not None:
+            session.ensure_open()  # not init, but the server
         raise InterfaceError("the pool's init has closed the connection")
     if session.in_flight or session.transaction_status != "I":
         raise InterfaceError("the pool's init has left a transaction or a query open")
