@@ -26,6 +26,7 @@ from chopin._ops cimport (
     put_bind,
     put_parse,
     refuse_copy,
+    spoiled,
 )
 from chopin._protocol cimport STEP_ANY, Op, Session, Statement
 from chopin._rows cimport argument_error
@@ -89,8 +90,8 @@ cdef class ManyOp(RowsOp):
             raise ProtocolError(
                 f"{self.element} rows of arguments were sent and {self.n_done} executed"
             )
-        if self.error is None:
-            self.error = self.bad
+        if self.error is None and self.bad is not None:
+            self.error = spoiled(self.bad)
         if self.error is None:
             self.resolve(self.row_count if self.rows is None else self.rows)
         return Op.on_ready(self)

@@ -232,6 +232,17 @@ async def test_rows_of_a_select_are_dropped(conn):
     assert await conn.fetchval("SELECT 1") == 1
 
 
+async def test_result_that_cannot_be_read(conn, table):
+    """The rows are lost, and the error says that the statements were executed."""
+    await conn.set_type_codec(
+        "int8", schema="pg_catalog", encoder=str, decoder=lambda text: 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError) as caught:
+        await conn.fetchmany(f"{INSERT} RETURNING 1::int8", [(1, "x")])
+    assert caught.value.outcome == "unknown"
+    assert await table() == [(1, "x")]
+
+
 # Rows that come by themselves, and rows without end
 
 
