@@ -14,7 +14,7 @@ cdef class ManyOp(RowsOp):
     cdef Py_ssize_t n_done
     cdef int64_t row_count       # touched by all of them
     cdef Py_ssize_t element      # position of the next row of arguments
-    cdef bint sent               # the first part is written, the session is held
+    cdef readonly bint sent      # the first part is written, the session is held
     cdef bint ended              # Sync is written
     cdef WriteBuffer part        # rows that are encoded and not handed over yet
 

@@ -12,6 +12,8 @@ Rules
   operation gets into the group.
 - A small group is handed over at its end, so that an argument that does not fit leaves
   no trace. Once a part is sent, the group is made to fail on the server.
+- Rows are made by the user's code, and that may take its time: before the first part,
+  and before `finish` if there was none, see that the session takes messages.
 - What the server says is counted: as many rows must have been executed as were sent.
 """
 
@@ -105,10 +107,9 @@ cdef class ManyOp(RowsOp):
         return Op.on_error(self, error)
 
     def feed(self, rows):
-        """Encode rows of arguments; write them once there are about 64 KiB.
+        """Encode rows of arguments until there are about 64 KiB; returns whether.
 
-        Returns whether a part was written: let replies in, wait until the transport
-        takes more, and feed what is left of `rows`. Raises what encoding or the
+        If so `send` them, and feed what is left of `rows`. Raises what encoding or the
         iterator raises; then `give_up` is due.
         """
         cdef WriteBuffer part = self.part
@@ -123,12 +124,17 @@ cdef class ManyOp(RowsOp):
             part.put_raw(PyBytes_AS_STRING(EXECUTE), 10)
             self.element += 1
             if part.length >= CHUNK:
-                if self.is_over():
-                    return False  # the iterator has ended the connection
-                self.hand_over()
-                self.session.flush()
                 return True
         return False
+
+    def send(self):
+        """Write the rows that are encoded, unless the group has failed already.
+
+        Let replies in, and wait until the transport takes more.
+        """
+        if not self.is_over():
+            self.hand_over()
+            self.session.flush()
 
     cpdef bint is_over(self):
         """Whether no more rows are wanted: the group has failed already."""

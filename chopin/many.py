@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from chopin._execute import ATTEMPTS, Turn, heal, statements_for
+from chopin._execute import ATTEMPTS, Turn, heal, statements_for, unblocked
 from chopin._many import ManyOp, start_many
 from chopin._protocol import Statement
 from chopin._shapes import row_shape
@@ -170,6 +170,7 @@ class ManyTimes:
             op = start_many(session, statement, want_rows, shape)
             try:
                 await _feed(op, args, session)
+                await _may_begin(op, session)
                 op.finish()
             except BaseException:
                 op.give_up()
@@ -198,7 +199,7 @@ async def _feed(op: ManyOp, args: Rows, session: Session) -> None:
         try:
             async for row in args:
                 if op.feed((row,)):
-                    await _part_sent(session)
+                    await _send_part(op, session)
                 if op.is_over():
                     break
         finally:
@@ -206,10 +207,22 @@ async def _feed(op: ManyOp, args: Rows, session: Session) -> None:
     else:
         rows = iter(args)
         while op.feed(rows):
-            await _part_sent(session)
+            await _send_part(op, session)
 
 
-async def _part_sent(session: Session) -> None:
-    """Let replies in, and wait while the server does not read."""
+async def _may_begin(op: ManyOp, session: Session) -> None:
+    """Wait until the first part can be written.
+
+    While the user's code made rows, a call ahead may have been cancelled: the request
+    for that could hit the group.
+    """
+    if not op.sent:
+        await unblocked(session)
+
+
+async def _send_part(op: ManyOp, session: Session) -> None:
+    """Write what is encoded; let replies in; wait while the server does not read."""
+    await _may_begin(op, session)
+    op.send()
     await asyncio.sleep(0)
     await session.gate.wait_writable()

@@ -702,6 +702,50 @@ async def test_late_cancel_request(method, connect, tcp_dsn, observer):
         await conn.close()
 
 
+@pytest.mark.parametrize("n", [1, 300])
+@pytest.mark.parametrize("is_slow", [True, False])
+async def test_late_cancel_request_while_rows_are_made(
+    is_slow, n, connect, tcp_dsn, observer
+):
+    """An execute-many that begins to be written meanwhile waits for its end."""
+    async with FaultProxy(tcp_dsn) as proxy:
+        conn = await connect(proxy.dsn, ssl="disable")
+        with Gate(observer) as first, Gate(observer) as second:
+            sql = f"SELECT $1::text FROM {second.sql}"
+            with second.ajar():
+                await conn.fetchmany(sql, [("x",)])
+            slow = asyncio.create_task(conn.fetchval(f"SELECT 1 FROM {first.sql}"))
+            await first.reached()
+            is_asked, may_go_on = asyncio.Event(), asyncio.Event()
+            proxy.may_cancel.clear()
+
+            def rows():
+                slow.cancel()
+                yield from [("x" * 300,)] * n
+
+            async def slow_rows():
+                is_asked.set()
+                await may_go_on.wait()
+                for row in rows():
+                    yield row
+
+            args = slow_rows() if is_slow else rows()
+            behind = asyncio.create_task(conn.fetchmany(sql, args))
+            if is_slow:
+                await is_asked.wait()
+                may_go_on.set()
+            await proxy.until_cancels(1)
+            first.open()
+            idle = "SELECT state = 'idle' FROM pg_stat_activity WHERE pid = %s"
+            await until(observer, idle, conn.get_server_pid())
+            proxy.may_cancel.set()
+            await proxy.until_cancels_ended(1)
+            second.open()
+            assert len(await behind) == n
+        await assert_whole(conn, observer)
+        await conn.close()
+
+
 @pytest.mark.parametrize("method", ["execute", "fetch"])
 async def test_late_cancel_request_for_what_has_committed(
     method, connect, tcp_dsn, observer, marks
