@@ -42,7 +42,7 @@ cdef class CopyInOp(Op):
     cdef int respond(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int complete(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int open_message(self) except -1
-    cdef int add_row(self, row) except -1
+    cdef int add_row(self, row, bint may_change) except -1
     cdef int encode_row(self, tuple row) except -1
     cdef int put_values(self, tuple row) except -1
     cdef int put_text(self, tuple row, int *column) except -1

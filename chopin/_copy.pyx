@@ -24,7 +24,8 @@ Rules
   operation's own and sent in messages of about 60 KiB; the session's own buffer, which
   anything may flush, never has a part of a message.
 - No more than one CopyData is sent before the server has said that it takes data; its
-  rows are kept until then, for another try with the columns of that day.
+  rows are kept until then, for another try with the columns of that day. The values
+  must be the same then: whose code could change them is not called before.
 - Data are written again only where the server has refused, or was told by CopyFail, and
   cannot have stored them.
 - The session is held while COPY IN is open. Whoever gives it up sends CopyFail: a
@@ -85,6 +86,10 @@ from chopin._wire cimport (
     get_uint16,
 )
 
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from uuid import UUID
+
 from chopin import _statements
 from chopin._codecbase import ElementError
 from chopin.exceptions import (
@@ -112,6 +117,12 @@ cdef bytes EXECUTE = b"E\0\0\0\x09" + bytes(5)
 
 # What the server says of a COPY: no parameters, no columns.
 cdef Description NOTHING = parse_description(b"\0\0", None)
+
+# Types beside int and str whose values never change; iterators without users' code.
+cdef frozenset CONSTANT = frozenset((
+    type(None), bool, float, bytes, Decimal, date, datetime, time, timedelta, UUID,
+))
+cdef frozenset PLAIN = frozenset((type(iter([])), type(iter(()))))
 
 # How far a COPY has come.
 cdef enum:
@@ -464,22 +475,24 @@ cdef class CopyInOp(Op):
             DataError: a value does not fit its column, or there are too many or too
                 few; nothing of the row is kept.
         """
-        return self.add_row(row) != 0
+        return self.add_row(row, True) != 0
 
     def feed(self, rows):
         """Encode rows from an iterator until it is time to send, as by `put_row`."""
+        cdef bint may_change = type(rows) not in PLAIN  # from one row to the next
         for row in rows:
-            if self.add_row(row):
+            if self.add_row(row, may_change):
                 return True
         return False
 
-    cdef int add_row(self, row) except -1:
+    cdef int add_row(self, row, bint may_change) except -1:
         """`put_row`, as a C integer."""
         if self.codecs is None:
             raise InterfaceError(
                 "this COPY takes bytes: use write(), or leave `format` away for rows"
             )
         if type(row) is not tuple:
+            may_change |= type(row) is not list
             row = values_of(row, self.n_rows)
         if self.ended:
             if self.rows is not None:
@@ -497,6 +510,8 @@ cdef class CopyInOp(Op):
         self.n_rows += 1
         if self.rows is not None:
             self.rows.append(row)
+            if may_change and not is_constant(<tuple>row):
+                return 1
         if self.data.length < CHUNK:
             return 0
         if self.stage != ASKED:
@@ -531,7 +546,7 @@ cdef class CopyInOp(Op):
         """
         row, self.doubtful = self.doubtful, None
         if row is not None:
-            self.add_row(row)
+            self.add_row(row, True)
 
     @property
     def kept(self):
@@ -702,6 +717,15 @@ cdef tuple values_of(row, Py_ssize_t n_rows):
             f"{type(row).__name__}"
         )
     return tuple(row)
+
+
+cdef bint is_constant(tuple row) except -1:
+    """Whether its values are sure never to change."""
+    for value in row:
+        kind = type(value)
+        if kind is not int and kind is not str and kind not in CONSTANT:
+            return False
+    return True
 
 
 cdef Statement prepared_for(Session session, str sql):

@@ -117,6 +117,56 @@ async def test_rows_are_written_once_more(connect, conn, table):
     assert await conn.fetchval("SELECT 1") == 1
 
 
+class Overwriting:
+    """A row that puts its values where those of the row before are."""
+
+    def __init__(self, number, values):
+        self.number, self.values = number, values
+
+    def __iter__(self):
+        for each in self.values:
+            each[0] = self.number
+        return iter(self.values)
+
+
+def overwritten(kind):
+    """Rows of a list and a bytearray, each time with the next number in them."""
+    values = [0], bytearray(1)
+    numbers = range(3)
+    if kind == "a list":
+        return [([number], bytearray([number])) for number in numbers]
+    if kind == "rows":
+        return [Overwriting(number, values) for number in numbers]
+    if kind == "a generator":
+        return (tuple(Overwriting(number, values)) for number in numbers)
+
+    async def made():
+        for number in numbers:
+            yield tuple(Overwriting(number, values))
+
+    return made()
+
+
+@pytest.mark.parametrize("kind", ["a list", "rows", "a generator", "asynchronous"])
+@pytest.mark.parametrize("is_altered", [True, False])
+async def test_values_that_change_are_written_once_more(
+    connect, conn, table, is_altered, kind
+):
+    """They are stored as they were given, and not as they have become since."""
+    name = await table("a int4[], b bytea")
+    await conn.copy_records_to_table(name, records=[([9], b"x")])
+    other = await connect()
+    await other.execute(f"TRUNCATE {name}")
+    if is_altered:
+        await other.execute(f"ALTER TABLE {name} ALTER a TYPE int8[]")
+    else:
+        await conn.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+    done = await conn.copy_records_to_table(name, records=overwritten(kind))
+    assert done == "COPY 3"
+    want = [([number], bytes([number])) for number in range(3)]
+    assert await read(conn.stream(f"SELECT a, b FROM {name} ORDER BY a")) == want
+
+
 @pytest.mark.parametrize("size", [0, 100])
 @pytest.mark.parametrize("count", [1, 40_000])
 async def test_another_table_of_the_name(connect, table, size, count):

@@ -540,6 +540,20 @@ OTHERS = b.parameter_description([]) + b.row_description([("a", 0, 0, 23, 4, -1,
 # of another table
 MOVED = DESCRIBED.replace(b"a" + bytes(5), b"a" + bytes(4) + b"\7")
 KEPT = [(1, "x"), (2, "y")]
+
+
+class Number(int):
+    """A number that may have more in it, which may change."""
+
+
+MUTABLE = (Number(7), "x")
+
+
+def keys(row):
+    """A row that is neither a tuple nor a list."""
+    return dict.fromkeys(row).keys()
+
+
 ROWS = binary(int4(1), b"x") + binary(int4(2), b"y")
 
 
@@ -626,6 +640,21 @@ ASKED = [
         Call(finish),
         Say(COPIED, READY),
         Ends("copy", "COPY 2"),
+        given=prepared,
+    ),
+    Script(
+        "asked-in-values-that-may-change",
+        Start("copy", asked(start_copy_in, IN, b"s2")),
+        # nobody's code comes between the rows of a list
+        Has(lambda _, ops: ops["copy"].feed(iter([MUTABLE, list(MUTABLE)])), False),
+        Has(lambda _, ops: ops["copy"].put_row((1, "x")), False),
+        Has(lambda _, ops: ops["copy"].put_row(MUTABLE), True),
+        Has(lambda _, ops: ops["copy"].feed(each for each in [MUTABLE]), True),
+        Has(lambda _, ops: ops["copy"].feed(iter([keys(KEPT[0])])), False),
+        Has(lambda _, ops: ops["copy"].feed(iter([keys(MUTABLE)])), True),
+        Say(DESCRIBED, BEGINS_IN),
+        Has(kept, None),
+        put(MUTABLE),
         given=prepared,
     ),
     Script(
