@@ -326,6 +326,7 @@ async def _learn_again(session: Session) -> None:
         session.codecs.want(wanted)
         if not isinstance(error, PostgresError):
             raise
+        await unblocked(session)
 
 
 async def prepare(session: Session, sql: str, name: bytes) -> Statement:
