@@ -17,6 +17,7 @@ cdef class Gate:
     cdef bint encoding           # a message is half written: code of the user's runs
     cdef readonly object stream  # an operation that its user feeds or takes from
     cdef readonly object line    # deque of tickets: calls that are not sent yet
+    cdef public object after_stream  # called when a stream has ended, or None
     cdef bint handing_over       # the next in line has its turn and has not run yet
     cdef list unblock_waiters
     cdef list writable_waiters

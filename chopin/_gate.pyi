@@ -2,11 +2,14 @@
 
 from asyncio import AbstractEventLoop
 from collections import deque
+from collections.abc import Callable
 
 from chopin._waiter import Waiter
 
 class Gate:
     """What a session's calls pass on their way out."""
+
+    after_stream: Callable[[], object] | None
 
     def __init__(self, loop: AbstractEventLoop) -> None: ...
     @property

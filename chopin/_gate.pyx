@@ -64,6 +64,8 @@ cdef class Gate:
         if self.stream is stream:
             self.stream = None
             self.update()
+            if self.after_stream is not None:
+                self.after_stream()
         return 0
 
     cdef int encode(self, bint begins) except -1:

@@ -128,7 +128,7 @@ cdef class Session:
     cdef public bint dirty               # what ran may have left something behind
     cdef public bint made_temporary      # such as a temporary table, perhaps
     cdef readonly str last_sql           # the text that was sent last
-    cdef public object after_block       # called once, when no block is open any more
+    cdef public object after_block       # called when a block has ended, while it reads
 
     cdef int note(self, Op op, str sql, Statement statement) except -1
     cdef int submit(self, Op op) except -1

@@ -378,6 +378,8 @@ cdef class Session:
             raise ProtocolError("ReadyForQuery while nothing was asked")
         if op.error is None and op.step[0] not in (STEP_DONE, STEP_ANY):
             raise ProtocolError(unexpected(MSG_READY_FOR_QUERY, op.step[0]))
+        if self.after_block is not None and data[0] == TXN_IDLE != self.txn:
+            self.after_block()
         self.txn = data[0]
         self.head = op.next
         op.next = None
@@ -393,9 +395,6 @@ cdef class Session:
             op.session = None
         if op.riders is not None:
             self._confirm(op)
-        if self.after_block is not None and self.txn == TXN_IDLE:
-            self.loop.call_soon(self.after_block)
-            self.after_block = None
         op.error = None  # its traceback may lead to whoever holds the operation
         if op.abandoned:
             self.gate.abandoned -= 1

@@ -10,7 +10,8 @@ Rules
 - Who listens on a connection is in its table behind LISTEN's answer: he does not hear
   what was meant for its former user, and misses nothing that is said from then on.
 - A LISTEN within a transaction block takes effect with its COMMIT and is undone by a
-  ROLLBACK. So it is said again behind the block: no listener is deaf without knowing.
+  ROLLBACK. So it is said again behind the block, until it was said outside of one: no
+  listener is deaf without knowing.
 - A reader that is too slow loses notifications or fails, by its own choice. It holds
   nobody up and its queue does not grow.
 
@@ -29,7 +30,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from chopin._observers import Callback, Observed, Observers
-from chopin.exceptions import ConnectionDoesNotExistError, InterfaceError
+from chopin.exceptions import (
+    ConnectionDoesNotExistError,
+    InterfaceError,
+    QueryCanceledError,
+)
 from chopin.types import Gap, Notification
 
 if TYPE_CHECKING:
@@ -301,14 +306,17 @@ class Channels:
         heard: channel -> who hears it (a block or a callback) -> how it is told.
         coming: channel -> calls whose LISTEN is not answered yet.
         epoch: how often all of it was forgotten.
+        n_over: how many blocks and streams have ended since somebody listens.
+        is_due: whether LISTEN is to be said again when the next of them has.
     """
 
-    __slots__ = ("_calls", "coming", "epoch", "heard")
+    __slots__ = ("_calls", "coming", "epoch", "heard", "is_due", "n_over")
 
     def __init__(self) -> None:
         self.heard: dict[str, dict[object, Put]] = {}
         self.coming: Counter[str] = Counter()
-        self.epoch = 0
+        self.epoch = self.n_over = 0
+        self.is_due = False
         self._calls: deque[tuple[Callback, Any, Said]] = deque()
 
     def __len__(self) -> int:
@@ -347,6 +355,7 @@ class Channels:
     def forget(self, error: BaseException) -> None:
         """The session hears no more: end the blocks, drop the callbacks."""
         self.epoch += 1
+        self.is_due = False
         heard, self.heard = self.heard, {}
         for hearers in heard.values():
             for who in hearers:
@@ -435,6 +444,7 @@ class Listening(Observed, Notifying):
     __slots__ = ("_channels",)
 
     _channels: Channels
+    _loop: asyncio.AbstractEventLoop
 
     if TYPE_CHECKING:
         _is_released: bool
@@ -442,7 +452,7 @@ class Listening(Observed, Notifying):
         async def execute(self, query: str, *args: Any) -> str:
             """See `Connection`."""
 
-        def is_in_transaction(self) -> bool:
+        async def _simple(self, query: str) -> str:
             """See `Connection`."""
 
         def is_closed(self) -> bool:
@@ -527,10 +537,11 @@ class Listening(Observed, Notifying):
         table = self._channels
         unheard = [channel for channel in channels if channel not in table.heard]
         if unheard:
-            if self.is_in_transaction():
-                self._listen_after_block()
+            gate = self._session.gate
+            again = functools.partial(_is_over, weakref.ref(self))
+            self._session.after_block = gate.after_stream = again
             table.coming.update(unheard)
-            epoch = table.epoch
+            epoch, n_over = table.epoch, table.n_over
             try:
                 await self.execute(script("LISTEN", unheard))
             finally:
@@ -539,26 +550,35 @@ class Listening(Observed, Notifying):
             if epoch != table.epoch:
                 raise InterfaceError("cannot listen: the connection was reset")
             if self._session.transaction_status != "I":
-                self._listen_after_block()
+                table.is_due = True
+            elif table.n_over != n_over:  # perhaps it was in that block
+                self._loop.call_soon(_listen_again, weakref.ref(self))
         table.add(channels, who, put)
-
-    def _listen_after_block(self) -> None:
-        self._session.after_block = functools.partial(_listen_again, weakref.ref(self))
 
     async def _listen_again(self) -> None:
         """A block is over in which LISTEN was said, and perhaps undone."""
-        table = self._channels
-        if self._is_released or not table.heard:
+        if self._is_released:
             return
-        epoch, session = table.epoch, self._session
-        try:
-            await self.execute(script("LISTEN", table.heard))
-        except Exception:
-            if table.epoch == epoch:
-                raise  # else the listeners know
-        else:
-            if table.epoch == epoch and session.transaction_status != "I":
-                self._listen_after_block()
+        table, session = self._channels, self._session
+        epoch, n_over = table.epoch, -1
+        error: Exception | None = None
+        # a block that has ended meanwhile may be the one in which it was said
+        while n_over != table.n_over or isinstance(error, QueryCanceledError):
+            if not table.heard:
+                return
+            n_over, error = table.n_over, None
+            try:
+                await self._simple(script("LISTEN", table.heard))
+            except Exception as failure:
+                error = failure
+            if table.epoch != epoch or not session.is_open:
+                return  # the listeners know, or are about to
+            if session.transaction_status != "I" or (error and session.gate.stream):
+                table.is_due = True
+                return
+        if error is not None:
+            table.forget(error)
+            raise error
 
     def on_notification(self, pid: int, channel: str, payload: str) -> None:
         """Called by the session for a NotificationResponse."""
@@ -579,6 +599,17 @@ class Listening(Observed, Notifying):
         self._channels.drop_calls()
         if self._channels:
             self._channels.forget(InterfaceError(f"cannot listen any more: {why}"))
+
+
+def _is_over(ref: weakref.ref[Listening]) -> None:
+    """A block or a stream is over; called in the middle of reading."""
+    connection = ref()
+    if connection is not None:
+        table = connection._channels
+        table.n_over += 1
+        if table.is_due:
+            table.is_due = False
+            connection._loop.call_soon(_listen_again, ref)
 
 
 def _listen_again(ref: weakref.ref[Listening]) -> None:

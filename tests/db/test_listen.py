@@ -12,7 +12,15 @@ import pytest
 import chopin
 from tests.support.await_points import WHEN, cancel_at
 from tests.support.backends import until_gone
-from tests.support.pools import PID, assert_serves, eventually, patience, turns
+from tests.support.pools import (
+    PATIENCE_S,
+    PID,
+    assert_serves,
+    eventually,
+    patience,
+    turns,
+)
+from tests.support.proxy import recorded
 
 CHANNELS = "SELECT array(SELECT pg_listening_channels())"
 MANY = 10_000
@@ -327,6 +335,117 @@ async def test_added_while_a_block_begins(conn, speaker, ears):
                 raise ZeroDivisionError
         await turns()
         assert await conn.fetchval(CHANNELS) == ["a"]
+
+
+async def undone_block(conn, ears):
+    """A listener is added in a block that rolls back, just now."""
+    with pytest.raises(ZeroDivisionError):
+        async with conn.transaction():
+            await conn.add_listener("a", ears.plain)
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("ends", ["rollback", "fails", "fails in a savepoint"])
+async def test_the_next_block_is_undone_too(conn, speaker, ears, ends):
+    """LISTEN is said again in that one, and undone or refused there."""
+    await undone_block(conn, ears)
+    if ends == "rollback":
+        with pytest.raises(ZeroDivisionError):
+            async with conn.transaction():
+                await conn.execute("SELECT 1")
+                raise ZeroDivisionError
+    else:
+        with pytest.raises(chopin.DivisionByZeroError):
+            async with conn.transaction():
+                if ends == "fails":
+                    await conn.execute("SELECT 1 / 0")
+                async with conn.transaction():
+                    await conn.execute("SELECT 1 / 0")
+    await turns()
+    assert await conn.fetchval(CHANNELS) == ["a"]
+    await speaker.notify("a", "now")
+    assert [args[3] for args in await ears.until(1)] == ["now"]
+
+
+async def test_many_blocks_are_undone(conn, ears):
+    """It listens as soon as there is room between them."""
+    await undone_block(conn, ears)
+    for _ in range(20):
+        with pytest.raises(chopin.DivisionByZeroError):
+            async with conn.transaction():
+                await conn.execute("SELECT 1 / 0")
+    await turns()
+    assert await conn.fetchval(CHANNELS) == ["a"]
+
+
+async def test_block_that_begins_and_ends_around_it(conn, ears):
+    """Whoever adds a listener need not know of the block that others are beginning."""
+    async with patience():
+        await asyncio.gather(
+            conn.execute("BEGIN"),
+            conn.add_listener("a", ears.plain),
+            conn.execute("ROLLBACK"),
+        )
+        await turns()
+        assert await conn.fetchval(CHANNELS) == ["a"]
+
+
+@pytest.mark.parametrize("how", ["stream", "copy_out", "copy_in"])
+async def test_stream_behind_the_block(conn, speaker, ears, how):
+    """LISTEN cannot be said while a stream or a COPY is open; it is, behind that."""
+    await conn.execute("CREATE TEMP TABLE t (a int)")
+    async with patience():
+        await undone_block(conn, ears)
+        if how == "copy_in":
+            async with conn.copy_in("t") as copy:
+                await turns()
+                await copy.write_row((1,))
+        else:
+            rows = conn.stream if how == "stream" else conn.copy_out
+            async for _ in rows("SELECT generate_series(1, 3)"):
+                await turns()
+        await turns()
+        assert await conn.fetchval(CHANNELS) == ["a"]
+        await speaker.notify("a", "now")
+        await ears.until(1)
+
+
+async def test_no_time_limit_behind_the_block(connect, ears):
+    """`command_timeout` is for calls of the user's: LISTEN waits for longer."""
+    conn = await connect(command_timeout=0.2)
+    await undone_block(conn, ears)
+    await conn.execute("SELECT pg_sleep(0.5)", timeout=PATIENCE_S)
+    await turns()
+    assert await conn.fetchval(CHANNELS) == ["a"]
+
+
+async def test_said_once_behind_a_block(connect, tcp_dsn, ears):
+    """Later blocks have nothing to do with it."""
+    async with recorded(connect, tcp_dsn) as (conn, wire):
+        await undone_block(conn, ears)
+        await turns()
+        assert await conn.fetchval(CHANNELS) == ["a"]
+        said = wire.kinds.count("Q")
+        for _ in range(3):
+            async with conn.transaction():
+                await conn.fetchval("SELECT 1")
+            await turns()
+        await conn.fetchval("SELECT 1")
+        assert wire.kinds.count("Q") == said + 3  # the COMMITs
+
+
+async def test_refused_behind_the_block(conn, tidy, ears, monkeypatch):
+    """If the server does not want it, nobody is deaf without knowing."""
+    await undone_block(conn, ears)
+    monkeypatch.setattr("chopin.listening.script", lambda *_: "SELECT 1 / 0")
+    async with patience():
+        await eventually(lambda: tidy.loop_errors)
+    monkeypatch.undo()
+    [context] = tidy.loop_errors
+    tidy.loop_errors.clear()
+    assert isinstance(context["exception"], chopin.DivisionByZeroError)
+    await conn.add_listener("a", ears.plain)
+    assert await conn.fetchval(CHANNELS) == ["a"]
 
 
 async def test_added_and_removed_at_once(conn, speaker, ears):
