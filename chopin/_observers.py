@@ -44,7 +44,8 @@ class LoggedQuery(NamedTuple):
         timeout: seconds that it was given, or None.
         elapsed: seconds that it took.
         exception: what it ended with, or None.
-        conn_addr: the server's (host, port), or the path of its socket.
+        conn_addr: the server's (host, port), or the path of its socket; None if the
+            connection was released to its pool meanwhile.
         conn_params: user, database and settings.
     """
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 class Released:
     """Stands in for the session of a handle that was given back."""
 
+    #: Query loggers are told of what the release has stopped, but not where it ran.
+    place = None
+
     def __getattr__(self, name: str) -> NoReturn:
         raise InterfaceError(
             "cannot go on: the underlying connection has been released back to the pool"

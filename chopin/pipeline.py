@@ -639,10 +639,20 @@ class Pipeline:
             self._drive()
 
     def _tell(self, unit: _Unit, reply: Reply[Any]) -> None:
-        """Tell the query loggers of a statement that has ended."""
-        if self._connection._observers.query:
+        """Tell the query loggers of a statement that has ended.
+
+        It may be in the middle of reading, and others wait for the end of the pipeline:
+        what goes wrong here stays here.
+        """
+        if not self._connection._observers.query:
+            return
+        try:
             self._connection._tell_query(
                 reply.query, reply.args, self._timeout, unit.started, reply._error
+            )
+        except Exception as error:
+            self._session.loop.call_exception_handler(
+                {"message": "a query logger was not told", "exception": error}
             )
 
     # -- the end -----------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 import chopin
+from tests.support.pools import assert_serves, patience, turns
 
 INSERT = "INSERT INTO t VALUES ($1)"
 SELECT = "SELECT a FROM t ORDER BY a"
@@ -304,6 +305,34 @@ async def test_released_in_the_middle(create):
                 await reply
             raise chopin.InterfaceError("left")
     assert await pool.fetchval("SELECT to_regclass('never_made')") is None
+
+
+@pytest.mark.parametrize("queued", [0, 2])
+async def test_released_while_it_ends(create, queued):
+    """Who waits for the end gets an error, and so do the query loggers."""
+    pool = await create(max_size=1)
+    conn = await pool.acquire()
+    await conn.execute("SELECT pg_sleep($1)", 0)
+    told = []
+
+    async def work():
+        async with conn.pipeline() as p:
+            for _ in range(2):
+                p.execute("SELECT pg_sleep($1)", 1)
+            for number in range(queued):
+                p.execute(f"SELECT {number} AS new")
+
+    async with patience():
+        with conn.query_logger(told.append):
+            task = asyncio.create_task(work())
+            await turns()
+            await pool.release(conn)
+            with pytest.raises((chopin.InterfaceError, chopin.PostgresError)):
+                await task
+            await turns()
+    assert len(told) == 2 + queued
+    assert all(record.exception is not None for record in told)
+    await assert_serves(pool, size=1)
 
 
 async def test_text_that_is_parsed_in_the_flight_ahead(create):

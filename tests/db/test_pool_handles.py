@@ -477,6 +477,22 @@ async def test_query_logger_of_a_block(pool):
     assert queries == ["SELECT 1 AS one"]
 
 
+async def test_query_logger_is_told_of_what_the_release_stops(pool):
+    """The query has the error of the release, and no other one."""
+    told = []
+    conn = await pool.acquire()
+    await conn.fetchval("SELECT pg_sleep($1)", 0)
+    with conn.query_logger(told.append):
+        task = asyncio.create_task(conn.fetchval("SELECT pg_sleep($1)", 10))
+        await turns()
+        await pool.release(conn)
+        with pytest.raises(chopin.InterfaceError, match="was released"):
+            await task
+        await turns()
+    assert [record.args for record in told] == [(10,)]
+    assert "was released" in str(told[0].exception)
+
+
 async def test_types_of_a_connection(create):
     """A codec that `init` has set holds for all users of the connection."""
 

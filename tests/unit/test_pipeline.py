@@ -541,3 +541,24 @@ def test_any_order(seed):
                 assert unit == [PipelineAbortedError] * len(unit)
 
     play()
+
+
+@pytest.mark.parametrize("barrier", ["statement", "group"])
+@in_loop
+async def test_telling_fails(session, barrier):
+    """Whatever is wrong with telling the query loggers: the pipeline ends."""
+    errors = []
+    session.loop_.set_exception_handler(lambda _, context: errors.append(context))
+    p = pipeline(session, barrier)
+    p._connection._observers = type("Observers", (), {"query": {print: None}})
+    p._connection._tell_query = lambda *args: 1 / 0
+    async with asyncio.timeout(1):
+        with pytest.raises(DivisionByZeroError):
+            async with p:
+                one = p.fetch(SQL, 1)
+                p.sync()
+                two = p.fetch(SQL, 1)
+                answers = SELECTED + READY + DIVISION + READY
+                session.loop_.call_soon(session.feed, answers)
+    assert [outcome(each) for each in (one, two)] == [ANSWER, DivisionByZeroError]
+    assert [each["message"] for each in errors] == ["a query logger was not told"] * 2
