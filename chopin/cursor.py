@@ -9,6 +9,8 @@ Rules
 - Reading ahead: once an iterator has come to its second portion, the next one is asked
   for while the rows of the current one are being used. Not before, because a row that
   nobody asked for may raise an error, and an error ends the transaction.
+- The portal moves on whether or not its rows are taken. When they were not, because the
+  call was cancelled, say, the cursor is over: nobody reads on behind a gap.
 
 Source: PostgreSQL documentation, "Extended Query", "MOVE".
 """
@@ -17,12 +19,13 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Generic
+from collections.abc import Awaitable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from chopin import _statements
 from chopin._execute import Turn, prepare
 from chopin._fitting import Row
+from chopin._ops import start_simple
 from chopin._portals import start_bind, start_portal
 from chopin._released import check_held
 from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from chopin._protocol import Statement
     from chopin._rows import RowPlan
     from chopin.connection import Connection
+
+T = TypeVar("T")
 
 PREFETCH = 50
 
@@ -104,6 +109,7 @@ class BaseCursor(Generic[Row]):
         "_args",
         "_connection",
         "_exhausted",
+        "_has_lost",
         "_plan",
         "_portal",
         "_query",
@@ -127,6 +133,7 @@ class BaseCursor(Generic[Row]):
         self._portal = b""
         self._plan: RowPlan | None = None  # since the portal is bound
         self._exhausted = False
+        self._has_lost = False
 
     def __repr__(self) -> str:
         state = "exhausted" if self._exhausted else ""
@@ -153,6 +160,7 @@ class BaseCursor(Generic[Row]):
 
     def _start(self, limit: int) -> PortalOp:
         """Ask for rows; the first time the portal is bound with it."""
+        self._check_whole()
         assert self._statement is not None
         args, self._args = self._args, None
         op = start_portal(
@@ -175,8 +183,26 @@ class BaseCursor(Generic[Row]):
                 await self._prepare()
             async with Turn(self._connection._session):
                 op = self._start(limit)
-            rows, self._exhausted = await op
+            rows, self._exhausted = await self._answer(op)
         return rows
+
+    def _check_whole(self) -> None:
+        """Refuse to send anything behind a call whose rows were lost."""
+        if self._has_lost:
+            raise InterfaceError(
+                "cannot go on: rows of the cursor were lost, since an earlier call was "
+                "ended by an error or a cancellation; make a new cursor"
+            )
+
+    async def _answer(self, op: Awaitable[T]) -> T:
+        """The answer to what was sent, by which the portal moves on."""
+        try:
+            return await op
+        except BaseException as error:
+            # what the server has refused it refuses again
+            if getattr(error, "outcome", None) != "rolled_back":
+                self._has_lost = True
+            raise
 
 
 class CursorIterator(BaseCursor[Row]):
@@ -219,7 +245,7 @@ class CursorIterator(BaseCursor[Row]):
             rows = await self._rows(self._prefetch, self._timeout)
         else:
             async with self._connection._limited(self._query, (), self._timeout):
-                rows, self._exhausted = await ahead
+                rows, self._exhausted = await self._answer(ahead)
         self._buffer.extend(rows)
         self._portions += 1
         session = self._connection._session
@@ -286,9 +312,13 @@ class Cursor(BaseCursor[Row]):
             raise InterfaceError("n must be greater than zero")
         if self._exhausted:
             return 0
+        session = self._connection._session
         portal = self._portal.decode("ascii")
         async with self._connection._limited(self._query, (), timeout):
-            status = await self._connection._simple(f'MOVE FORWARD {n:d} "{portal}"')
+            async with Turn(session):
+                self._check_whole()
+                op = start_simple(session, f'MOVE FORWARD {n:d} "{portal}"')
+            status: str = await self._answer(op)
         moved = int(status.split()[1])
         self._exhausted = moved < n
         return moved

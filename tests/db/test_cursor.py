@@ -1,9 +1,14 @@
 """Cursors: by iteration and by await."""
 
+import asyncio
+import contextlib
+
 import pytest
 
 import chopin
+from chopin._execute import Turn
 
+LOST = "rows of the cursor were lost"
 SERIES = "SELECT i FROM generate_series(1, $1::int) AS i"
 
 
@@ -287,3 +292,145 @@ async def test_codecs_change(conn, way):
         else:
             got = [1001, *await values(cursor)]
     assert got == list(range(1001, 1010))
+
+
+# Calls that were ended before their answer was there.
+
+
+class Unread(Exception):
+    """What a shape raises of a row."""
+
+
+async def cut(call):
+    """Cancel a call that has been sent and not answered."""
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("call", ["fetch", "fetchrow", "forward"])
+@pytest.mark.parametrize("then", ["fetch", "fetchrow", "forward"])
+async def test_cut(conn, call, then):
+    """The portal has moved on: no later call passes over what was lost."""
+
+    def called(cursor, name):
+        return cursor.fetchrow() if name == "fetchrow" else getattr(cursor, name)(10)
+
+    with contextlib.suppress(ZeroDivisionError):
+        async with conn.transaction():
+            cursor = await conn.cursor(SERIES, 100)
+            await cut(called(cursor, call))
+            for _ in range(2):
+                with pytest.raises(chopin.InterfaceError, match=LOST):
+                    await called(cursor, then)
+            raise ZeroDivisionError
+
+
+async def test_timed_out(conn):
+    """The same when its time was over."""
+    query = "SELECT i, pg_sleep(0.1) FROM generate_series(1, 100) AS i"
+    with pytest.raises(TimeoutError):
+        async with conn.transaction():
+            cursor = await conn.cursor(query)
+            try:
+                await cursor.fetch(100, timeout=0.05)
+            finally:
+                with pytest.raises(chopin.InterfaceError, match=LOST):
+                    await cursor.fetch(10)
+
+
+@pytest.mark.parametrize("way", ["await", "async for"])
+async def test_unread(conn, way):
+    """Rows that could not be read are lost with those beside them."""
+
+    def picky(i):
+        if i == 5:
+            raise Unread
+        return i
+
+    async with conn.transaction():
+        if way == "await":
+            cursor = await conn.cursor(SERIES, 100, into=picky)
+            assert await cursor.fetch(3) == [1, 2, 3]
+            with pytest.raises(Unread):
+                await cursor.fetch(3)
+            with pytest.raises(chopin.InterfaceError, match=LOST):
+                await cursor.fetch(3)
+        else:
+            cursor = aiter(conn.cursor(SERIES, 100, prefetch=3, into=picky))
+            assert [await anext(cursor) for _ in range(3)] == [1, 2, 3]
+            with pytest.raises(Unread):
+                await anext(cursor)
+            with pytest.raises(chopin.InterfaceError, match=LOST):
+                await anext(cursor)
+        assert await conn.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("read", [2, 4, 6])
+async def test_iteration_cut(conn, read):
+    """Rows of the portion that is there are given out; of the next ones none are.
+
+    From the third portion on they have been asked for ahead.
+    """
+    with contextlib.suppress(ZeroDivisionError):
+        async with conn.transaction():
+            cursor = aiter(conn.cursor(SERIES, 100, prefetch=2))
+            for i in range(1, read + 1):
+                assert (await anext(cursor))[0] == i
+            await cut(anext(cursor))
+            for _ in range(2):
+                with pytest.raises(chopin.InterfaceError, match=LOST):
+                    await anext(cursor)
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("way", ["fetch", "forward", "async for"])
+async def test_cut_ahead_of_its_turn(conn, way):
+    """A call that waits to be sent has not moved the cursor, which goes on."""
+    async with conn.transaction():
+        if way == "async for":
+            cursor = aiter(conn.cursor(SERIES, 100, prefetch=1))
+            assert (await anext(cursor))[0] == 1
+        else:
+            cursor = await conn.cursor(SERIES, 100)
+            assert await cursor.fetchrow() == (1,)
+        async with Turn(conn._session):
+            if way == "async for":
+                await cut(anext(cursor))
+            else:
+                await cut(getattr(cursor, way)(1))
+        following = anext(cursor) if way == "async for" else cursor.fetchrow()
+        assert await following == (2,)
+
+
+async def test_cut_ahead_of_another_call(conn):
+    """What was called before that, and not sent, is not sent any more."""
+    with contextlib.suppress(ZeroDivisionError):
+        async with conn.transaction():
+            cursor = await conn.cursor(SERIES, 100)
+            task = asyncio.create_task(cursor.fetch(10))
+            await asyncio.sleep(0)
+            turn = Turn(conn._session).join()
+            waiting = asyncio.create_task(cursor.fetch(10))
+            task.cancel()
+            await asyncio.wait([task])
+            turn.leave()
+            with pytest.raises(chopin.InterfaceError, match=LOST):
+                await waiting
+            raise ZeroDivisionError
+
+
+async def test_error_of_the_server(conn):
+    """What the server refuses it refuses again, in its own words."""
+    with pytest.raises(chopin.InFailedSQLTransactionError):
+        async with conn.transaction():
+            cursor = await conn.cursor(
+                "SELECT 1 / (2 - i) FROM generate_series(1, 3) i"
+            )
+            assert await cursor.fetchrow() == (1,)
+            with pytest.raises(chopin.DivisionByZeroError):
+                await cursor.fetchrow()
+            await cursor.fetchrow()
