@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from chopin import _statements
 from chopin._execute import Turn, prepare
 from chopin._fitting import Row
-from chopin._ops import start_simple
 from chopin._portals import start_bind, start_portal
 from chopin._released import check_held
+from chopin._simple import start_simple
 from chopin.exceptions import InterfaceError, NoActiveSQLTransactionError
 
 if TYPE_CHECKING:

@@ -214,6 +214,22 @@ class _Unit:
         return [reply.query for reply in self.replies]
 
 
+# How a value is taken whose owner may change it before it is encoded, perhaps again.
+_COPIES: dict[type, Callable[[Any], Any]] = {
+    list: lambda values: list(map(_taken, values)),
+    tuple: lambda values: tuple(map(_taken, values)),
+    dict: lambda values: {key: _taken(value) for key, value in values.items()},
+    bytearray: bytes,
+    memoryview: bytes,
+}
+
+
+def _taken(value: Any) -> Any:
+    """An argument as it is now."""
+    copy = _COPIES.get(type(value))
+    return value if copy is None else copy(value)
+
+
 class Pipeline:
     """Statements queued by plain calls; made by `Connection.pipeline`.
 
@@ -396,6 +412,8 @@ class Pipeline:
             )
         check_query(query)
         self._connection._session.ensure_open()
+        if not _COPIES.keys().isdisjoint(map(type, args)):
+            args = tuple(map(_taken, args))
         reply: Reply[Any] = Reply(self, query, args, want, column, shape)
         if self._is_grouped:
             self._group.append(reply)
@@ -718,10 +736,13 @@ class Pipelined:
 
         Its `fetch`, `fetchrow`, `fetchval` and `execute` are plain calls: they queue a
         statement, which is sent as soon as the connection takes it, and return a reply
-        to be awaited. The end of the block waits for all of them, and raises the first
-        error that nobody has been told. If the block is left by an exception, what is
-        not sent is dropped and the server is told to stop what is under way, of which
-        some may have taken effect.
+        to be awaited. Arguments count as they are when it is queued, but for objects of
+        other classes than Python's own, which must not change until the reply is there.
+
+        The end of the block waits for all of them, and raises the first error that
+        nobody has been told. If the block is left by an exception, what is not sent is
+        dropped and the server is told to stop what is under way, of which some may have
+        taken effect.
 
         Args:
             barrier: "statement" if each statement is by itself; "group" if those up to

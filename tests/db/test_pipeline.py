@@ -176,6 +176,32 @@ async def test_stale_plans_heal(conn, connect):
         await other.execute(f"DROP TABLE {name}")
 
 
+@pytest.mark.parametrize("barrier", ["statement", "group"])
+@pytest.mark.parametrize("state", ["new", "known", "stale"])
+async def test_arguments_that_change(conn, connect, state, barrier):
+    """What counts is what they held when the statement was queued."""
+    await conn.execute("DROP TABLE IF EXISTS chopin_held")
+    await conn.execute("CREATE TABLE chopin_held (n int[], data bytea, docs jsonb[])")
+    sql = "INSERT INTO chopin_held VALUES ($1, $2, $3) RETURNING *"
+    try:
+        if state != "new":
+            await conn.fetch(sql, [7], b"", [])
+        if state == "stale":
+            other = await connect()
+            await other.execute("ALTER TABLE chopin_held ADD more int")
+        numbers, data, docs = [[0]], bytearray(1), ["0"]
+        async with conn.pipeline(barrier=barrier) as p:
+            for n in range(3):
+                numbers[0][0], data[0], docs[0] = n, n, str(n)
+                p.fetch(sql, numbers, data, docs)
+        rows = await conn.fetch("SELECT * FROM chopin_held WHERE docs <> '{}'")
+        assert [tuple(row[:3]) for row in rows] == [
+            ([[n]], bytes([n]), [str(n)]) for n in range(3)
+        ]
+    finally:
+        await conn.execute("DROP TABLE chopin_held")
+
+
 async def test_lost_statements_heal(conn):
     """Statements that the server has not got any more are made again, in order."""
     texts = ["SELECT $1::int", "SELECT $1::int + 1", "SELECT $1::int + 2"]
