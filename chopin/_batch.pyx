@@ -314,7 +314,7 @@ cdef class ScriptOp(SimpleOp):
         self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
     ) except -1:
         if self.error is not None:
-            return refuse_copy(self, kind)
+            return refuse_copy(self, kind, False)
         if kind == MSG_ROW_DESCRIPTION and not self.in_rows:
             self.in_rows = True
             self.begin_rows(
@@ -329,7 +329,7 @@ cdef class ScriptOp(SimpleOp):
         elif kind == MSG_EMPTY_QUERY_RESPONSE and not self.in_rows:
             pass
         else:
-            return refuse_copy(self, kind)
+            return refuse_copy(self, kind, False)
         return 0
 
     cdef int begin_rows(self, Description description) except -1:

@@ -67,4 +67,4 @@ cdef int put_describe(WriteBuffer out, bytes name) except -1
 cdef str tag_of(const unsigned char *data, Py_ssize_t size)
 cdef int put_parse(WriteBuffer out, bytes name, str sql, tuple oids) except -1
 cdef object spoiled(error)
-cdef int refuse_copy(Op op, unsigned char kind) except -1
+cdef int refuse_copy(Op op, unsigned char kind, bint has_sync=*) except -1

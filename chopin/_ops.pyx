@@ -686,12 +686,13 @@ def start_sync(Session session):
     return op
 
 
-cdef int refuse_copy(Op op, unsigned char kind) except -1:
+cdef int refuse_copy(Op op, unsigned char kind, bint has_sync=True) except -1:
     """COPY in a call that has no data for it: end it, or the session would hang.
 
     COPY OUT is drained. COPY IN is answered with CopyFail; the server has swallowed the
     Sync that came with the statement, so another one follows. When more was sent behind
-    it, the server takes that for COPY data and nothing can be told apart any more.
+    it, the server takes that for COPY data and nothing can be told apart any more. A
+    simple query has none.
     """
     cdef Session session = op.session
     if op.error is None and (
@@ -705,6 +706,6 @@ cdef int refuse_copy(Op op, unsigned char kind) except -1:
         "this call has no data to copy", "the reason"
     )
     session.out.end_message()
-    if op.program != b"~":  # a simple query has no Sync
+    if has_sync:
         session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
     return session.flush()

@@ -38,7 +38,7 @@ cdef class SimpleOp(RowsOp):
         self, char step, unsigned char kind, const unsigned char *data, Py_ssize_t size
     ) except -1:
         if self.error is not None:
-            return refuse_copy(self, kind)
+            return refuse_copy(self, kind, False)
         if kind == MSG_COMMAND_COMPLETE:
             self.session.on_tag(data, size)
             self.completed = True
@@ -46,7 +46,7 @@ cdef class SimpleOp(RowsOp):
         elif kind == MSG_EMPTY_QUERY_RESPONSE:
             self.status = ""
         elif kind != MSG_ROW_DESCRIPTION:
-            return refuse_copy(self, kind)
+            return refuse_copy(self, kind, False)
         return 0
 
     cdef int on_error(self, object error) except -1:

@@ -341,10 +341,12 @@ def feed(rows, error=None):
         arguments = iter(rows())
         if error is None:
             while ops["many"].feed(arguments):
+                ops["many"].send()
                 session.loop.run()
             return
         with pytest.raises(error):
             while ops["many"].feed(arguments):
+                ops["many"].send()
                 session.loop.run()
         ops["many"].give_up()
 

@@ -72,6 +72,14 @@ BIND_1 = ["Bind s1 (00000001)", "Execute 0"]
 GIVEN_UP = (
     "Parse 'chopin: the caller has given up, nothing of this group may take effect' ()"
 )
+
+
+def part_sent(session, ops):
+    """A part of an execute-many, and there is more to come."""
+    assert ops["many"].feed(iter(many_of(3_000)))
+    ops["many"].send()
+
+
 MANY = [
     Script(
         "many",
@@ -131,7 +139,7 @@ MANY = [
     Script(
         "many-stops-when-an-error-has-come",
         Start("many", many()),
-        Call(lambda s, ops: ops["many"].feed(iter(many_of(3_000)))),
+        Call(part_sent),
         Say(b.error_response("null", code="23502")),
         Call(names),
         Has(lambda s, ops: ops["many"].is_over(), True),
@@ -172,7 +180,7 @@ MANY = [
     Script(
         "nothing-gets-into-a-group",
         Start("many", many()),
-        Call(lambda s, ops: ops["many"].feed(iter(many_of(3_000)))),
+        Call(part_sent),
         Has(lambda s, _: start_query(s, SQL, (1,), ROWS, 0, None, None), None),
         Call(finish),
         Call(names),

@@ -521,7 +521,7 @@ def test_message_of_more_than_a_gibibyte_is_refused(size):
 # -- what must not crash, each in a process of its own ---------------------------------
 
 CRASHES = {
-    "feed": "op.feed(iter([(1,)]))",
+    "feed": "op.feed(iter([(1,)])); op.send()",
     "finish": "op.finish()",
     "give-up": "op.give_up()",
 }
@@ -533,6 +533,7 @@ session = open_session()
 prepared(session)
 op = start_many(session, session.statements[SQL], False, None)
 assert op.feed(iter([(1,)] * 10_000))
+op.send()
 {end}
 {then}
 session.loop.run()

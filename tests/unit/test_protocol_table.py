@@ -97,6 +97,7 @@ def fed(session):
     """A part of it is sent, and there is more to come."""
     op = many()(session, {})
     assert op.feed(iter([(1,)] * 3000))
+    op.send()
     return op
 
 

@@ -561,7 +561,8 @@ def test_contexts_of_other_settings_are_other_ones(server: Certificate) -> None:
         Settings("verify-ca", sslrootcert=root),
         Settings("verify-full", sslrootcert=root),
     ]
-    assert len({id(shared_context(config)) for config in configs}) == len(configs)
+    contexts = [shared_context(config) for config in configs]
+    assert len({id(context) for context in contexts}) == len(configs)
     assert shared_context(Settings("disable")) is None
 
 
