@@ -279,7 +279,7 @@ cdef Py_ssize_t put_floats(WriteBuffer out, object value) except -1:
         return -2
     try:
         PyObject_GetBuffer(value, &view, PyBUF_ND | PyBUF_FORMAT)
-    except BufferError:
+    except (BufferError, ValueError):   # the latter from numpy
         return -2                       # strided, or in Fortran's order
     try:
         if view.ndim != 1 or view.format is NULL or view.format not in (b"f", b"d"):

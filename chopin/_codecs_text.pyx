@@ -110,6 +110,12 @@ cdef object read_date(str text):
     return date.fromisoformat(text)
 
 
+cdef object read_time(str text):
+    if text.startswith("24:"):  # from Python 3.14 on this would be 00:00
+        raise ValueError("the end of the day")
+    return time.fromisoformat(text)
+
+
 cdef object read_timestamp(str text):
     if text == "infinity":
         return datetime.max
@@ -158,10 +164,10 @@ cdef dict READERS = {
     OID_NUMERIC: Decimal,
     OID_OIDVECTOR: read_vector,
     OID_PG_LSN: read_lsn,
-    OID_TIME: time.fromisoformat,
+    OID_TIME: read_time,
     OID_TIMESTAMP: read_timestamp,
     OID_TIMESTAMPTZ: read_timestamptz,
-    OID_TIMETZ: time.fromisoformat,
+    OID_TIMETZ: read_time,
     OID_UUID: UUID,
     OID_VOID: lambda text: None,
     **dict.fromkeys(

@@ -23,13 +23,15 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from chopin._codecs import decode_value, encode_value
+from chopin._codecs import CodecMap, decode_value, encode_value
 from chopin._records import Record
 from chopin.types import BitString, Range
 
 if TYPE_CHECKING:
     from chopin._codecbase import Codec
 
+# the built-in types, without codecs of the user's
+_PLAIN = CodecMap()
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 # What the codecs make of these.
 _ENDS: dict[str, tuple[datetime.date, ...]] = {
@@ -57,7 +59,10 @@ def text_of(codec: Codec, value: object) -> bytes:
     """
     encoded = encode_value(codec, value)
     if codec.format:
-        text = _form(codec, decode_value(codec, encoded))
+        plain = _PLAIN.lookup(codec.oid)  # for what the user's encoder has said
+        if plain.name == "unknown":
+            plain = codec
+        text = _form(plain, decode_value(plain, encoded))
     else:
         text = encoded.decode("utf-8")
     return _find_special.sub(lambda match: _ESCAPES[match[0]], text).encode("utf-8")

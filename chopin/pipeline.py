@@ -30,6 +30,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
 from chopin._batch import GroupOp, start_group
+from chopin._effects import READS, effects
 from chopin._execute import (
     ATTEMPTS,
     HEALABLE,
@@ -222,6 +223,11 @@ _COPIES: dict[type, Callable[[Any], Any]] = {
     bytearray: bytes,
     memoryview: bytes,
 }
+
+
+def _only_reads(*units: _Unit) -> bool:
+    """Whether it is all the same in which order they run."""
+    return all(effects(sql) & READS for unit in units for sql in unit.texts)
 
 
 def _taken(value: Any) -> Any:
@@ -572,7 +578,9 @@ class Pipeline:
             return  # it was called off
         error = op.exception()
         if error is None:
-            if self._stale:
+            if self._stale and not _only_reads(
+                unit, *(each[0] for each in self._stale)
+            ):
                 self._fail_stale()
             self._settle(unit, op)
         elif (

@@ -319,3 +319,15 @@ def test_arrays_of_numpy(name: str, kind: str) -> None:
             assert encode_value(codec, again) == data
     with pytest.raises(DataError, match="2 dimensions do not take 1 bytes"):
         decode_value(codec, b"\0\2\0\0\0")
+
+
+def test_strided_arrays_of_numpy() -> None:
+    """A column, or one read backwards, is not in one piece."""
+    codec = contrib_named(VECTOR)
+    np = numpy()
+    table = np.arange(6, dtype="f4").reshape(2, 3)
+    for strided, items in (
+        (table[:, 0], [0.0, 3.0]),
+        (np.arange(3, dtype="f8")[::-1], [2.0, 1.0, 0.0]),
+    ):
+        assert encode_value(codec, strided) == encode_value(codec, items)

@@ -36,6 +36,7 @@ STALE = b.error_response("cached plan must not change result type", code="0A000"
 GONE = b.error_response("prepared statement does not exist", code="26000")
 DUPLICATE = b.error_response("duplicate", code="23505")
 ANSWER = [(7, "x")]
+WRITE = "INSERT INTO t VALUES ($1) RETURNING a, b"
 BIND = ["Bind s1 (00000001)", "Execute 0"]
 
 
@@ -389,26 +390,30 @@ async def test_connection_is_lost(session):
     assert isinstance(queued.exception(), Exception)
 
 
-@pytest.mark.parametrize("n_behind", [0, 1])
+@pytest.mark.parametrize("behind", [None, SQL, WRITE])
 @in_loop
-async def test_stale_plan(session, n_behind):
-    """It is made anew and repeated, unless something behind it has run."""
+async def test_stale_plan(session, behind):
+    """It is made anew and repeated, unless something else than a read has run behind.
+
+    What it would read then is not what it was asked for.
+    """
+    prepared(session, WRITE, name=b"s2")
     async with pipeline(session) as p:
         first = p.fetch(SQL, 1)
-        behind = [p.fetch(SQL, 1) for _ in range(n_behind)]
+        second = behind and p.fetch(behind, 1)
+        await turns()
         session.sent()
-        await say(session, STALE + READY)
-        if behind:
-            await say(session, SELECTED + READY)
-        else:
+        await say(session, STALE + READY + (SELECTED + READY if behind else b""))
+        if behind != WRITE:
             await turns()
             await say(session, b.close_complete() + DESCRIBED + READY)
             await turns()
             await say(session, SELECTED + READY)
         error = first.exception()
     if behind:
+        assert outcome(second) == ANSWER
+    if behind == WRITE:
         assert error.sqlstate == "0A000"
-        assert outcome(behind[0]) == ANSWER
     else:
         assert first.result() == ANSWER
 
