@@ -39,9 +39,12 @@ _ends_block = re.compile(
     r"(?:^|;)\s*(?:commit|end|prepare|rollback|abort)\b|--|/\*", re.I
 ).search
 
-# a statement that can commit by itself, comments ahead of it skipped
+# a statement that can commit by itself, comments ahead of it skipped: code of the
+# user's, and what takes several transactions and may leave an invalid index, say
 _acts = re.compile(
-    r"(?:^|;)(?:\s|--[^\r\n]*[\r\n]|/\*.*?\*/)*(?:call|do)\b",
+    r"(?:^|;)(?:\s|--[^\r\n]*[\r\n]|/\*.*?\*/)*"
+    r"(?:(?:call|do|vacuum|cluster|reindex)\b"
+    r"|(?:create|drop|alter)\b[^;]*\bconcurrently\b)",
     re.IGNORECASE | re.DOTALL,
 ).search
 
@@ -112,7 +115,7 @@ def may_commit(sql: str, in_block: bool) -> bool:
 
     Args:
         sql: the text.
-        in_block: whether it began in a transaction block, where CALL and DO cannot.
+        in_block: whether it began in a transaction block, where none of them can.
     """
     is_script = ";" in sql.rstrip().rstrip(";")
     ends_block = is_script and _leaves_block(sql) and _ends_block(sql)

@@ -82,7 +82,12 @@ async def resolve(host: Host) -> list[tuple[int, Any]]:
             socket.inet_pton(family, name)
             return [(family, address)]
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(name, host.port, type=socket.SOCK_STREAM)
+    try:
+        found = await loop.getaddrinfo(name, host.port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # an empty part, or one of more than 63 characters
+        raise socket.gaierror(
+            socket.EAI_NONAME, f"no name of a host: {error}"
+        ) from None
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 

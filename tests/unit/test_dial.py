@@ -392,6 +392,15 @@ async def test_addresses_are_looked_up_once_each():
     assert (family, path[0]) == (socket.AF_UNIX, "\0")
 
 
+@pytest.mark.parametrize("name", ["db..svc", "x" * 64 + ".example"])
+@on_both_loops
+async def test_name_that_no_host_can_have(name):
+    """It is not there, like any other that is not: the next host may be."""
+    config = parse_config(host=name, user="ada")
+    with pytest.raises(socket.gaierror, match="no name of a host"):
+        await resolve(config.hosts[0])
+
+
 def place_of(family, address):
     host, port = address if family == socket.AF_INET else ("localhost", 0)
     return Place(Host(host, None, port), family, address, None)

@@ -39,6 +39,13 @@ ACTS = [
     "/* a\ncomment */ -- and\n /**/DO 'BEGIN END'",
     "SELECT 1; CALL p()",
     "-- a comment\rCALL p()",
+    "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (a)",
+    "create unique index\nconcurrently i ON t (a)",
+    "DROP INDEX CONCURRENTLY i",
+    "REINDEX TABLE t",
+    "ALTER TABLE t DETACH PARTITION p CONCURRENTLY",
+    "VACUUM",
+    "Cluster",
 ]
 # in a block, where this one is taken for a script that ends it
 HARMLESS_IN_BLOCK = [sql for sql in ACTS if "COMMIT" not in sql]
@@ -60,6 +67,9 @@ OTHERS = [
     "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
     "INSERT INTO t SELECT call FROM calls",
     "SELECT docall()",
+    "CREATE INDEX i ON t (a)",
+    "CREATE TABLE vacuum (a int)",
+    "SELECT concurrently FROM t",
     "UPDATE t SET a = 'the end'",
     "SELECT CASE WHEN a THEN 1 END FROM t; SELECT 1",
     "",
