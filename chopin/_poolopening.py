@@ -20,6 +20,7 @@ from chopin._ops import start_own
 from chopin._poolsettings import PoolSettings, run_hook
 from chopin._slots import Slot
 from chopin.connect import connect_session
+from chopin.connection import connection_over
 from chopin.exceptions import InterfaceError
 from chopin.retry import kind_of
 
@@ -102,11 +103,7 @@ class Opener:
                 codecs=self._codecs,
                 descriptions=self._descriptions,
             )
-            try:
-                return settings.connection_class(session)
-            except BaseException:  # nobody else knows of the session
-                session.terminate()
-                raise
+            return connection_over(session, settings.connection_class)
         dsn, options = settings.listen_args if listens else settings.connect_args
         connection: Any = await settings.connect(
             dsn,

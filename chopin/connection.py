@@ -582,9 +582,8 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
         """Bring the session back to how it was after `connect`.
 
         Rolls back what is open; resets settings, and the role to that of the pool's
-        `init`; releases advisory locks,
-        cursors, channels, temporary tables. Listeners are removed, but those of its
-        end and query loggers.
+        `init`; releases advisory locks, cursors, channels, temporary tables. Listeners
+        are removed, but those of its end and query loggers.
 
         Args:
             timeout: seconds.
@@ -649,6 +648,17 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
         )
 
 
+def connection_over(
+    session: WireProtocol, connection_class: type[Connection]
+) -> Connection:
+    """A connection over a new session, which ends where the class cannot be made."""
+    try:
+        return connection_class(session)
+    except BaseException:  # nobody else knows of the session
+        session.terminate()
+        raise
+
+
 async def connect(
     dsn: str | None = None,
     *,
@@ -707,8 +717,4 @@ async def connect(
         shared_config(dsn, options), record_class=record_class, codecs=scope
     )
     session.pooled = pooler is not None
-    try:
-        return connection_class(session)
-    except BaseException:  # nobody else knows of the session
-        session.terminate()
-        raise
+    return connection_over(session, connection_class)

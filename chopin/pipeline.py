@@ -215,6 +215,11 @@ class _Unit:
         return [reply.query for reply in self.replies]
 
 
+def _only_reads(*units: _Unit) -> bool:
+    """Whether it is all the same in which order they run."""
+    return all(effects(sql) & READS for unit in units for sql in unit.texts)
+
+
 # How a value is taken whose owner may change it before it is encoded, perhaps again.
 _COPIES: dict[type, Callable[[Any], Any]] = {
     list: lambda values: list(map(_taken, values)),
@@ -223,11 +228,6 @@ _COPIES: dict[type, Callable[[Any], Any]] = {
     bytearray: bytes,
     memoryview: bytes,
 }
-
-
-def _only_reads(*units: _Unit) -> bool:
-    """Whether it is all the same in which order they run."""
-    return all(effects(sql) & READS for unit in units for sql in unit.texts)
 
 
 def _taken(value: Any) -> Any:
