@@ -630,7 +630,7 @@ cdef class PrepareOp(Op):
         cdef Session session = self.session
         if self.error is not None:
             if self.parsed and self.name:
-                session.closes.append(self.name)
+                session.closes.append(b"S" + self.name)
             return Op.on_ready(self)
         description = parse_description(self.raw_parameters, self.raw_columns)
         statement = Statement(session, self.sql, self.name, description)

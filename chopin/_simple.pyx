@@ -95,6 +95,10 @@ cdef int put_query(Session session, Op op, str sql) except -1:
     cdef Py_ssize_t mark
     cdef str prefix
     check_writable(session)
+    for which in session.closes:
+        if which.startswith(b"P"):      # what the text may be about to alter
+            start_sync(session)
+            break
     if session.riders and session.txn == TXN_BLOCK and session.head is None:
         for rider in session.riders:
             if rider.startswith("SAVEPOINT"):

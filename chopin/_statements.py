@@ -127,7 +127,7 @@ def forget(session: Session, sql: str) -> None:
     if statement is not None and not statement.closed:
         statement.cached = False
         statement.closed = True
-        session.closes.append(statement.name)
+        session.closes.append(b"S" + statement.name)
 
 
 def forget_all(session: Session) -> None:

@@ -5,7 +5,8 @@ Owns: `CursorFactory` (what `cursor()` returns), `CursorIterator` (`async for`) 
 Layer L5. Imports L0, L2 - L4.
 
 Rules
-- A cursor is a portal: it lives in a transaction block and is closed by its end.
+- A cursor is a portal: it lives in a transaction block and is closed by its end, or by
+  what is sent behind its last row.
 - Reading ahead: once an iterator has come to its second portion, the next one is asked
   for while the rows of the current one are being used. Not before, because a row that
   nobody asked for may raise an error, and an error ends the transaction.
@@ -183,7 +184,17 @@ class BaseCursor(Generic[Row]):
                 await self._prepare()
             async with Turn(self._connection._session):
                 op = self._start(limit)
-            rows, self._exhausted = await self._answer(op)
+            return await self._take(op)
+
+    async def _take(self, op: PortalOp) -> list[Row]:
+        """The rows of a portion; behind the last one the portal is closed.
+
+        The tables of an open portal cannot be altered, be there more rows or not.
+        """
+        rows: list[Row]
+        rows, self._exhausted = await self._answer(op)
+        if self._exhausted:
+            self._connection._session.closes.append(b"P" + self._portal)
         return rows
 
     def _check_whole(self) -> None:
@@ -245,7 +256,7 @@ class CursorIterator(BaseCursor[Row]):
             rows = await self._rows(self._prefetch, self._timeout)
         else:
             async with self._connection._limited(self._query, (), self._timeout):
-                rows, self._exhausted = await self._answer(ahead)
+                rows = await self._take(ahead)
         self._buffer.extend(rows)
         self._portions += 1
         session = self._connection._session

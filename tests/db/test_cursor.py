@@ -434,3 +434,27 @@ async def test_error_of_the_server(conn):
             with pytest.raises(chopin.DivisionByZeroError):
                 await cursor.fetchrow()
             await cursor.fetchrow()
+
+
+@pytest.mark.parametrize("prefetch", [1, 5, 50])
+@pytest.mark.parametrize("change", ["DROP TABLE over", "ALTER TABLE over ADD j int"])
+async def test_table_is_free_behind_the_last_row(conn, prefetch, change):
+    """A portal is closed behind its last row: its table can be altered in the block."""
+    async with conn.transaction():
+        await conn.execute("CREATE TABLE over AS SELECT generate_series(1, 5) AS i")
+        rows = conn.cursor("SELECT i FROM over", prefetch=prefetch)
+        assert await values(rows) == [1, 2, 3, 4, 5]
+        await conn.execute(change)
+        by_hand = await conn.cursor("SELECT 1 FROM pg_class LIMIT 3")
+        assert len(await by_hand.fetch(9)) == 3
+        left = await conn.fetchval("SELECT count(*) FROM pg_cursors")
+        assert left == 1  # that of the question itself
+        await conn.execute("DROP TABLE IF EXISTS over")
+
+
+async def test_closes_nothing_behind_its_block(conn):
+    """What the end of the block has closed is not closed once more."""
+    async with conn.transaction():
+        assert await values(conn.cursor(SERIES, 3)) == [1, 2, 3]
+        assert any(which.startswith(b"P") for which in conn._session.closes)
+    assert not any(which.startswith(b"P") for which in conn._session.closes)

@@ -557,7 +557,7 @@ RIDERS = [
     ),
     Script(
         "closes-ride-ahead",
-        Call(lambda s, _: [s.closes.append(name) for name in (b"old", b"older")]),
+        Call(lambda s, _: [s.closes.append(name) for name in (b"Sold", b"Solder")]),
         rider("BEGIN READ WRITE"),
         Start("q", query(ROWS)),
         Sent("Close S old", "Close S older", *BEGIN, *EXECUTE),
@@ -592,6 +592,22 @@ PORTALS = [
         Say(row(3), done(3), IN_BLOCK),
         Ends("two", ([(3, "x")], True)),
         Has(lambda s, ops: ops["two"].status, "SELECT 3"),
+        given=prepared,
+    ),
+    Script(
+        "portal-is-closed-ahead-of-a-text",
+        Call(lambda s, _: s.closes.append(b"Pp1")),
+        Start("q", simple("DROP TABLE t")),
+        Sent("Close P p1", "Sync", "Query DROP TABLE t"),
+        Say(b.close_complete(), IN_BLOCK, b.command_complete("DROP TABLE"), IN_BLOCK),
+        Ends("q", "DROP TABLE"),
+        given=prepared,
+    ),
+    Script(
+        "portal-is-closed-ahead-of-a-query",
+        Call(lambda s, _: s.closes.append(b"Pp1")),
+        Start("q", query(ROWS)),
+        Sent("Close P p1", *EXECUTE),
         given=prepared,
     ),
     Script(

@@ -83,7 +83,7 @@ def with_rider(make):
 
 def with_close(make):
     def start(session):
-        session.closes.append(b"old")
+        session.closes.append(b"Sold")
         return make(session, {})
 
     return start

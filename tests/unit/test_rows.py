@@ -365,4 +365,4 @@ def test_statement_that_the_user_drops_is_closed():
     del op
     assert session.closes == []
     del statement
-    assert session.closes == [b"mine"]
+    assert session.closes == [b"Smine"]

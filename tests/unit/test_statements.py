@@ -81,7 +81,7 @@ def test_oldest_unused_one_goes():
     kept(session, "d")
     assert list(session.statements) == ["c", "a", "d"]
     assert not session.statements["a"].used
-    assert session.closes == [_statements.statement_name("b")]
+    assert session.closes == [b"S" + _statements.statement_name("b")]
 
 
 def test_all_were_used():
@@ -109,7 +109,7 @@ def test_forgotten_one_is_closed_once():
     statement = session.statements["a"]
     _statements.forget(session, "a")
     _statements.forget(session, "a")
-    assert session.closes == [statement.name]
+    assert session.closes == [b"S" + statement.name]
     assert (statement.cached, statement.closed) == (False, True)
 
 
@@ -162,7 +162,7 @@ def test_prepared_again_under_another_name():
     prepared(session, "SELECT 1", name=b"one")
     prepared(session, "SELECT 1", name=b"two")
     assert session.statements["SELECT 1"].name == b"two"
-    assert session.closes == [b"one"]
+    assert session.closes == [b"Sone"]
 
 
 def test_prepared_again_under_the_same_name_is_not_closed():
@@ -170,7 +170,7 @@ def test_prepared_again_under_the_same_name_is_not_closed():
     session = limited(3)
     prepared(session, "SELECT 1", name=b"one")
     _statements.forget(session, "SELECT 1")
-    assert session.closes == [b"one"]
+    assert session.closes == [b"Sone"]
     session.closes.clear()
     prepared(session, "SELECT 1", name=b"one")
     assert session.closes == []
