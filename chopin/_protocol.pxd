@@ -95,6 +95,7 @@ cdef class Session:
     cdef Op head
     cdef Op tail
     cdef list settled                    # operations whose tasks are to be woken
+    cdef bint told                       # callbacks were called for what was read
     cdef bint parsing
     cdef bint flush_scheduled
     cdef Py_ssize_t frame_limit
@@ -116,7 +117,7 @@ cdef class Session:
     cdef public int statement_cache_size
     cdef public int statement_size_limit
     cdef public bint pooled              # statements may be gone or there already
-    cdef readonly list closes            # names of statements to close ahead of a group
+    cdef readonly list closes            # what to close ahead of a group: S or P, name
     cdef Py_ssize_t n_closes             # those that put_ahead has written
     cdef readonly list riders            # SQL of what goes ahead of the next statement
     cdef readonly uint64_t submitted              # operations so far

@@ -12,7 +12,7 @@ Theory of operation
     the first of them until its ReadyForQuery, which takes it off. Sending a second one
     before that is all that pipelining is. The error of one skips nothing of another.
 
-    An operation says by its program what must come: one letter for each message.
+    An operation says by its program what must come, by letters:
 
     | letter | message                         |
     | ------ | ------------------------------- |
@@ -28,7 +28,7 @@ Theory of operation
 
 Rules
 - ParameterStatus, NoticeResponse and NotificationResponse never reach an operation.
-- Tasks are woken when a read has been taken in completely, never in the middle of it.
+- Tasks are woken when a read has been taken in completely, behind callbacks for it.
 - What a task does then is written together. When it may be is for the `Gate` to say.
 """
 
@@ -207,7 +207,7 @@ cdef class Statement:
 
     def __del__(self):
         if self.owner is not None and not self.closed:
-            self.owner.closes.append(self.name)
+            self.owner.closes.append(b"S" + self.name)
 
     cdef int plan(self, Session session) except -1:
         """Resolve the codecs, again when the session's codecs have changed."""
@@ -304,11 +304,11 @@ cdef class Session:
             if not isinstance(error, Exception):
                 self._wake_later()
                 raise
-        if self.settled:
+        if self.settled and not self.told:
             self._wake()
         else:
-            self.parsing = False
-            self.flush()  # what a callback has asked though no task was woken
+            self.told = False
+            self._wake_later()  # which also writes what a callback has asked
         if self.head is None:
             self.inp.shrink()
 
@@ -361,6 +361,7 @@ cdef class Session:
         if kind == MSG_PARAMETER_STATUS:
             return self._parameter(data, size)
         if kind == MSG_NOTICE_RESPONSE:
+            self.told = True
             self.on_notice(PostgresLogMessage.new(parse_fields(data, size)))
             return 0
         if kind == MSG_NOTIFICATION_RESPONSE:
@@ -441,6 +442,7 @@ cdef class Session:
         cdef str channel = decode_string(&c), payload = decode_string(&c)
         if c.failed or cursor_left(&c):
             raise ProtocolError("NotificationResponse is cut short")
+        self.told = True
         self.on_notification(pid, channel, payload)
         return 0
 
@@ -468,8 +470,7 @@ cdef class Session:
         try:
             while self.settled:
                 settled, self.settled = self.settled, []
-                for i in range(len(settled)):
-                    op = settled[i]
+                for i, op in enumerate(settled):
                     try:
                         op.wake()
                     except BaseException:
@@ -575,16 +576,15 @@ cdef class Session:
     cdef bytes put_ahead(self, Op op):
         """Write what rides ahead of a group; returns its part of the program.
 
-        Close messages of dropped statements, then BEGIN, SAVEPOINT and the like. Being
+        Close of what was dropped or is over, then BEGIN, SAVEPOINT and the like. Being
         in the group, the failure of a rider skips the statement, which would otherwise
         run outside of its transaction.
         """
         cdef WriteBuffer out = self.out
         cdef bytes program = b""
-        for name in self.closes:
+        for which in self.closes:
             out.begin_message(OUT_CLOSE)
-            out.put_byte(c"S")
-            out.put_raw(PyBytes_AS_STRING(name), len(name) + 1)
+            out.put_raw(PyBytes_AS_STRING(which), len(which) + 1)
             out.end_message()
             program += b"3"
         for sql in self.riders:
@@ -678,9 +678,7 @@ cdef class Session:
         return 0
 
     def _begin_cancel(self):
-        """A cancel request goes out, which may hit what comes behind; `cancel_ended`
-        follows. False when there is nothing to cancel.
-        """
+        """A cancel request may go out, and hit those behind; `cancel_ended` follows."""
         cdef Op op = self.head
         if op is None or not op.abandoned:
             return False
@@ -719,26 +717,29 @@ cdef class Session:
         self._end(error, error)
         self.on_broken()
 
-    def lost(self, error):
-        """The transport is gone; what was in flight fails."""
+    def lost(self, error, tell=None):
+        """The transport is gone: `tell` is called, then what was in flight fails."""
         cdef list ops = []
         cdef Op op = self.head
-        if self.state == CLOSED:
-            return
-        reason = self.last_fatal or error
-        while op is not None:
-            ops.append(op)
-            op = op.next
-        each = _outcomes.outcomes(map(self._lost, ops), self.transaction_status)
-        for op, outcome in zip(ops, each):
-            op.fail(_outcomes.connection_lost(reason, outcome))
-        self._end(None, reason)
+        if self.state != CLOSED:
+            self.parsing = True  # nobody goes on ahead of those who are told
+            reason = self.last_fatal or error
+            while op is not None:
+                ops.append(op)
+                op = op.next
+            each = _outcomes.outcomes(map(self._lost, ops), self.transaction_status)
+            for op, outcome in zip(ops, each):
+                op.fail(_outcomes.connection_lost(reason, outcome))
+            self._end(None, reason)
+        try:
+            if tell is not None:
+                tell()
+        finally:
+            self._wake_later()
 
     def _lost(self, Op op):
         return _outcomes.Lost(
-            op.sql,
-            op.number <= self.flushed,
-            bool(_outcomes.begun_block(op.riders)),
+            op.sql, op.number <= self.flushed, bool(_outcomes.begun_block(op.riders)),
             op.error is not None and op.error is self.last_fatal
             and not op.completed and op.program[-1:] != b"~",
         )

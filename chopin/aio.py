@@ -123,7 +123,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         if exc is None and self.is_open:
             # as from a server that was killed: its user has not closed it
             exc = ConnectionResetError("the server has closed the connection")
-        self.lost(exc)
+        listener = None if self._listener is None else self._listener()
+        self.lost(exc, None if listener is None else listener.on_closed)
         self._stop_draining()
         for timer in (self._deadline_timer, self._sweep_timer):
             if timer is not None:
@@ -132,9 +133,6 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             task.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
-        listener = None if self._listener is None else self._listener()
-        if listener is not None:
-            listener.on_closed()
 
     def eof_received(self) -> bool:
         """The server sends no more; False has the loop close the transport."""

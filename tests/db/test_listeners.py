@@ -104,6 +104,21 @@ async def test_log_before_an_error(conn, ears):
     assert message.message == "soon"
 
 
+@pytest.mark.parametrize("args", [(), (0,)])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_log_ahead_of_the_answer(conn, ears, is_async, args):
+    """Who awaits a call knows afterwards everything that the server has said of it."""
+    conn.add_log_listener(ears.listen if is_async else ears)
+    await conn.execute(
+        "CREATE FUNCTION pg_temp.said(i int) RETURNS int LANGUAGE plpgsql AS "
+        "$$BEGIN RAISE NOTICE 'one'; PERFORM pg_sleep(0.01); RAISE NOTICE 'two'; "
+        "RETURN i; END$$"
+    )
+    for number in range(1, 6):
+        await conn.execute(f"SELECT pg_temp.said({'$1' if args else 0})", *args)
+        assert len(ears.heard) == 2 * number
+
+
 async def test_log_listeners_are_a_set(conn):
     """A listener counts once, however often it is added, and can be removed."""
     one, two = Ears(), Ears()
@@ -205,6 +220,18 @@ async def test_killed_in_a_query(connect):
 
 
 # Query loggers.
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_killed_is_told_ahead_of_the_error(connect, observer, ears, is_async):
+    """Who gets the error of a lost connection: its listeners have been called."""
+    conn = await connect()
+    conn.add_termination_listener(ears.listen if is_async else ears)
+    call = asyncio.ensure_future(conn.execute("SELECT pg_sleep(60)"))
+    observer.execute("SELECT pg_terminate_backend(%s)", [conn.get_server_pid()])
+    with pytest.raises(chopin.ConnectionDoesNotExistError):
+        await call
+    assert ears.heard == [(conn,)]
 
 
 async def test_query_logger(conn, ears):
