@@ -452,8 +452,7 @@ def heal_group(
         return False
     if error.sqlstate in (_STALE_PLAN, _INTERNAL):
         for sql in texts:
-            session.descriptions.pop(sql, None)
-            _statements.forget(session, sql)
+            _statements.doubt(session, sql)
     return True
 
 
@@ -482,7 +481,6 @@ def _invalidate(
     if isinstance(error, InvalidCachedStatementError) or (
         code == _INTERNAL and "cache lookup failed" in str(error)
     ):
-        session.descriptions.pop(sql, None)
-        _statements.forget(session, sql)
+        _statements.doubt(session, sql)
         return True
     return False

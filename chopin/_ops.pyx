@@ -54,10 +54,12 @@ from chopin._wire cimport (
     OUT_COPY_FAIL,
     OUT_DESCRIBE,
     OUT_PARSE,
+    TXN_FAILED,
 )
 
 from chopin import _statements
 from chopin.exceptions import (
+    DataError,
     InterfaceError,
     InvalidCachedStatementError,
     OutdatedSchemaCacheError,
@@ -318,22 +320,32 @@ def start_query(
 cpdef start_cached(
     Session session, query, tuple args, int want, int column, shape
 ):
-    """`start_query` for who has the turn already."""
+    """`start_query` for who has the turn already.
+
+    None also if the arguments do not fit a statement that others have fitted: the types
+    of its parameters may be out of date, and who asks the server again knows for sure.
+    """
     cdef Statement statement
-    cdef QueryOp op
     found = None if session.pooled else session.statements.get(query)
     if found is not None:
-        if not fits(session, <Statement>found, shape):
-            return None
-        op = start_execute(session, <Statement>found, args, want, column, shape)
+        statement = <Statement>found
     else:
         statement = unnamed_statement(session, query)
-        if statement is None or not fits(session, statement, shape):
+        if statement is None:
             return None
-        op = start_parse_and_execute(
-            session, statement, args, want, column, shape
-        )
-    return op
+    if not fits(session, statement, shape):
+        return None
+    try:
+        if found is None:
+            return start_parse_and_execute(
+                session, statement, args, want, column, shape
+            )
+        return start_execute(session, statement, args, want, column, shape)
+    except DataError:
+        if not statement.has_fitted or session.txn == TXN_FAILED:
+            raise
+    _statements.doubt(session, statement.sql)
+    return None
 
 
 def fits(Session session, Statement statement, shape):
@@ -347,8 +359,7 @@ def fits(Session session, Statement statement, shape):
     try:
         statement.plan_for(session, shape)
     except InterfaceError:
-        _statements.forget(session, statement.sql)
-        session.descriptions.pop(statement.sql, None)
+        _statements.doubt(session, statement.sql)
         return False
     return True
 
@@ -500,6 +511,7 @@ cdef int write_execution(
         raise
     if ahead:
         ahead_written(session)
+    statement.has_fitted = True
     op.step = PyBytes_AS_STRING(op.program)
     session.note(op, statement.sql, statement)
     session.submit(op)

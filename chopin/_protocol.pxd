@@ -74,6 +74,7 @@ cdef class Statement:
     cdef public bint cached
     cdef public bint used                # since the last sweep of the cache
     cdef public Session owner            # closes it when the user drops it
+    cdef public bint has_fitted                 # arguments of a call were encoded
     cdef bint locking
     cdef bint is_clean                   # its text is known to leave nothing behind
     cdef int row_rule

@@ -35,6 +35,7 @@ class Statement:
     closed: bool
     cached: bool
     used: bool
+    has_fitted: bool
     owner: Session | None
 
     def __init__(

@@ -130,6 +130,12 @@ def forget(session: Session, sql: str) -> None:
         session.closes.append(b"S" + statement.name)
 
 
+def doubt(session: Session, sql: str) -> None:
+    """Have the server describe `sql` again: what is known of it may be out of date."""
+    session.descriptions.pop(sql, None)
+    forget(session, sql)
+
+
 def forget_all(session: Session) -> None:
     """Drop every statement: their plans or types may have changed."""
     for sql in list(session.statements):

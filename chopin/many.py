@@ -16,11 +16,12 @@ import asyncio
 from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from chopin import _statements
 from chopin._execute import ATTEMPTS, Turn, heal, statements_for, unblocked
 from chopin._many import ManyOp, start_many
 from chopin._protocol import Statement
 from chopin._shapes import row_shape
-from chopin.exceptions import PostgresError
+from chopin.exceptions import DataError, PostgresError
 
 if TYPE_CHECKING:
     from chopin._fitting import Row, Shape
@@ -161,7 +162,10 @@ class ManyTimes:
         shape: Any,
         held: Statement | None,
     ) -> ManyOp:
-        """Write all of an execute-many group, in its turn."""
+        """Write all of an execute-many group, in its turn.
+
+        Arguments that do not fit may do so once the statement is described again.
+        """
         session = self._session
         async with Turn(session):
             statement = held or await self._statement_for(
@@ -172,10 +176,23 @@ class ManyTimes:
                 await _feed(op, args, session)
                 await _may_begin(op, session)
                 op.finish()
-            except BaseException:
+            except BaseException as error:
                 op.give_up()
-                raise
-        return op
+                may_fit = (
+                    isinstance(error, DataError)
+                    and held is None
+                    and statement.has_fitted
+                    and isinstance(args, (list, tuple))
+                    and not op.sent
+                    and session.transaction_status != "E"
+                )
+                if not may_fit:
+                    raise
+                _statements.doubt(session, command)
+            else:
+                statement.has_fitted = True
+                return op
+        return await self._send_many(command, args, want_rows, shape, held)
 
     async def _statement_for(
         self, command: str, shape: Any, is_slow: bool

@@ -1,6 +1,8 @@
 """Statements behind fetch and execute: kept, evicted, healed; what they cost."""
 
+import contextlib
 from datetime import datetime
+from decimal import Decimal
 
 import pytest
 
@@ -444,3 +446,71 @@ async def test_statement_dropped_while_arguments_are_encoded(conn, way):
     await conn.execute("SELECT 1")
     await conn.fetch("SELECT 2")
     assert await held(conn, "dropped") == 0
+
+
+# Parameters that somebody else has given another type.
+
+ALTERED = [
+    ("bigint", 2**40, 2**40),
+    ("text", "one", "one"),
+    ("numeric", 1.5, Decimal("1.5")),
+    ("int[]", [1, 2], [1, 2]),
+]
+
+
+@pytest.mark.parametrize("is_in_block", [False, True])
+@pytest.mark.parametrize(("type_", "value", "stored"), ALTERED)
+async def test_parameter_changed_by_another(
+    conn, alter, type_, value, stored, is_in_block
+):
+    """A value that fits the column as it is now goes in, in each way of passing it."""
+    insert = "INSERT INTO chopin_altered VALUES ($1) RETURNING a"
+    await conn.fetch(insert, 1)
+    await conn.executemany(insert, [(1,), (2,)])
+    await conn.execute("DELETE FROM chopin_altered WHERE a = $1", 1)
+    alter("TRUNCATE chopin_altered")
+    alter(f"ALTER TABLE chopin_altered ALTER a TYPE {type_} USING null")
+    async with conn.transaction() if is_in_block else contextlib.nullcontext():
+        assert await conn.fetchval(insert, value) == stored
+        await conn.execute("DELETE FROM chopin_altered WHERE a = $1", value)
+        assert await conn.fetch("SELECT * FROM chopin_altered") == []
+    assert (await conn.fetchrow(insert, value))["a"] == stored
+
+
+async def test_many_parameters_changed_by_another(conn, alter):
+    """Execute-many has the statement described again, if nothing of it was sent."""
+    insert = "INSERT INTO chopin_altered VALUES ($1)"
+    await conn.executemany(insert, [(1,), (2,)])
+    alter("ALTER TABLE chopin_altered ALTER a TYPE bigint")
+    await conn.executemany(insert, [(3,), (2**40,)])
+    assert await conn.fetchval("SELECT max(a) FROM chopin_altered") == 2**40
+    alter("ALTER TABLE chopin_altered ALTER a TYPE text")
+    with pytest.raises(chopin.DataError, match="element #0 of executemany"):
+        await conn.executemany(insert, iter([("a",), ("b",)]))  # is used up
+    assert await conn.executemany(insert, [("a",), ("b",)]) == 2
+
+
+async def test_unfit_argument_costs_one_description(connect, tcp_dsn):
+    """An argument that fits neither before nor after asks the server once."""
+    async with recorded(connect, tcp_dsn) as (conn, wire):
+        query = "SELECT $1::int"
+        await conn.fetch(query, 1)
+        wire.clear()
+        for _ in range(3):
+            with pytest.raises(chopin.DataError, match="argument \\$1: 'one'"):
+                await conn.fetch(query, "one")
+            with pytest.raises(chopin.DataError, match="element #0"):
+                await conn.executemany("SELECT $1::int, 2", [("one",)])
+        assert wire.round_trips == ["CPDS", "PDS"]
+        assert await conn.fetchval(query, 2) == 2
+
+
+async def test_unfit_argument_in_a_failed_block(conn):
+    """Nothing can be asked there; the error is that of the argument."""
+    await conn.fetch("SELECT $1::int", 1)
+    async with conn.transaction():
+        with pytest.raises(chopin.UndefinedTableError):
+            await conn.execute("SELECT 1 FROM nowhere")
+        with pytest.raises(chopin.DataError, match="argument \\$1: 'one'"):
+            await conn.fetch("SELECT $1::int", "one")
+        await conn.execute("ROLLBACK")
