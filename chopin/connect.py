@@ -30,7 +30,14 @@ from chopin._tlscontexts import shared_context
 from chopin.aio import WireProtocol
 from chopin.authenticate import Authenticator
 from chopin.config import ConnectConfig, Host, SessionAttribute
-from chopin.dial import Place, describe, open_transport, plan_tls, resolve
+from chopin.dial import (
+    NoTLSError,
+    Place,
+    describe,
+    open_transport,
+    plan_tls,
+    resolve,
+)
 from chopin.exceptions import (
     CannotConnectNowError,
     ConnectionDoesNotExistError,
@@ -156,24 +163,39 @@ class _Attempt:
         self, host: Host, family: int, address: object, wanted: SessionAttribute
     ) -> WireProtocol:
         """Try with and without TLS, as far as sslmode lets us."""
+        refusal: InvalidAuthorizationSpecificationError | None = None
         ways = plan_tls(self._config, host)
         for i, (is_tls, is_optional) in enumerate(ways):
             tls = (lambda: self._context) if is_tls else None
             place = Place(host, family, address, tls, is_optional)
+            session = WireProtocol(
+                self._config,
+                CodecMap(self._codecs),
+                self._record_class,
+                self._descriptions,
+            )
             try:
-                return await self._limited(self._one(place, wanted))
-            except InvalidAuthorizationSpecificationError as error:
-                # "no pg_hba.conf entry ... no encryption": the other way may do
-                if i + 1 == len(ways) or isinstance(error, InvalidPasswordError):
+                return await self._limited(self._one(session, place, wanted))
+            except NoTLSError:
+                if refusal is None:
                     raise
+                refusal.add_note("tried again with TLS, which the server does not have")
+                raise refusal from None
+            except InvalidAuthorizationSpecificationError as error:
+                # "no pg_hba.conf entry ... no encryption": the other way may do, unless
+                # the server has no TLS and this was the other way already
+                spoken = session.place is not None and session.place.tls is not None
+                is_last = i + 1 == len(ways) or spoken != is_tls
+                if is_last or isinstance(error, InvalidPasswordError):
+                    raise
+                refusal = error
         raise AssertionError("there is at least one way")
 
-    async def _one(self, place: Place, wanted: SessionAttribute) -> WireProtocol:
+    async def _one(
+        self, session: WireProtocol, place: Place, wanted: SessionAttribute
+    ) -> WireProtocol:
         """One attempt: a ready session at this place, or nothing left of it."""
         config = self._config
-        session = WireProtocol(
-            config, CodecMap(self._codecs), self._record_class, self._descriptions
-        )
         session.place = place
         try:
             try:

@@ -329,6 +329,21 @@ async def test_prefer_goes_without_tls_where_there_is_none():
         assert server.sessions[0].names()[:2] == ["SSLRequest", "StartupMessage"]
 
 
+@pytest.mark.parametrize("sslmode", ["allow", "prefer"])
+@on_both_loops
+async def test_refusal_of_a_server_without_tls_is_told_as_it_is(sslmode):
+    """Not plain once more, and the missing TLS is not what is complained of."""
+    refusing = only(with_tls=True)
+    async with Postmaster(handshake=refusing) as first, Postmaster() as second:
+        with pytest.raises(InvalidAuthorizationSpecificationError) as caught:
+            await connect(first, second, sslmode=sslmode)
+        assert len(first.sessions) == 1
+        assert second.connections == []
+    notes = getattr(caught.value, "__notes__", [])
+    assert len(notes) == (sslmode == "allow")
+    assert all("with TLS, which the server does not have" in note for note in notes)
+
+
 @on_both_loops
 async def test_broken_handshake_is_no_reason_to_go_without_tls(tmp_path):
     """sslmode=prefer with a root certificate refuses a server of another authority."""
