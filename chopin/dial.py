@@ -36,6 +36,7 @@ from chopin.tls import check_negotiated, server_hostname_for
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _CANCEL_REQUEST = 80877102
+_QUEUE_PAUSE = 0.01
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -109,12 +110,13 @@ async def open_transport(
     sock = socket.socket(place.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        if place.family != socket.AF_UNIX:
-            _set_options(sock, config)
-        if not _is_connected_at_once(sock, place):
-            await loop.sock_connect(sock, place.address)
         if place.family == socket.AF_UNIX:
+            await _connect_unix(loop, sock, place)
             _check_peer(sock, config)
+        else:
+            _set_options(sock, config)
+            if not _is_connected_at_once(sock, place):
+                await loop.sock_connect(sock, place.address)
         is_direct = config.sslnegotiation == "direct"
         if place.tls is not None:
             if is_direct or await _request_tls(loop, sock):
@@ -183,6 +185,20 @@ async def _request_tls(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> 
             "the connection"
         )
     return True
+
+
+async def _connect_unix(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, place: Place
+) -> None:
+    """Connect to a unix socket; wait while the queue of its server is full.
+
+    Linux says EAGAIN then, which the loop takes for a connection on its way, and later
+    for one that is there. A socket that blocks would wait in the kernel.
+    """
+    while (error := sock.connect_ex(place.address)) == errno.EAGAIN:  # noqa: ASYNC110
+        await asyncio.sleep(_QUEUE_PAUSE)
+    if error:
+        await loop.sock_connect(sock, place.address)
 
 
 def _is_connected_at_once(sock: socket.socket, place: Place) -> bool:

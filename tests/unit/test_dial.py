@@ -4,6 +4,8 @@ Played by scripted servers against `chopin.connect`, on asyncio and on uvloop.
 """
 
 import asyncio
+import contextlib
+import errno
 import os
 import pwd
 import random
@@ -448,6 +450,52 @@ async def test_everything_else_is_left_to_the_loop(address):
                 await asyncio.get_running_loop().sock_connect(sock, address)
         else:
             assert sock.getsockname() in {("0.0.0.0", 0), ""}
+
+
+@contextlib.contextmanager
+def full_queue(address):
+    """Connections to a unix socket, until there is no room for one more."""
+    with contextlib.ExitStack() as waiting:
+        error = 0
+        while not error:
+            sock = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            sock.setblocking(False)
+            error = sock.connect_ex(address)
+        assert error == errno.EAGAIN
+        yield
+
+
+async def _says_nothing(conn):
+    """The opening of one that may be gone without a word."""
+    with contextlib.suppress(SessionEndedError):
+        await open_session(conn)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is a refusal")
+@pytest.mark.parametrize("requirepeer", [None, pwd.getpwuid(os.getuid()).pw_name])
+@on_both_loops
+async def test_socket_with_a_full_queue_is_waited_for(requirepeer):
+    """As the kernel would wait: there is room when the server has taken the others."""
+    async with Postmaster(unix=True, opening=_says_nothing) as server:
+        with full_queue(f"{server.host}/.s.PGSQL.{server.port}"):
+            connection = await connect(server, requirepeer=requirepeer)
+        await connection.close()
+        assert len(server.sessions) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is a refusal")
+@on_both_loops
+async def test_socket_with_a_queue_that_stays_full():
+    """It is a server that never answers."""
+    host = f"@chopin-{os.getpid()}"
+    path = "\0" + host[1:] + "/.s.PGSQL.5432"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        with full_queue(path), pytest.raises(TimeoutError):
+            await chopin.connect(
+                host=host, user="ada", requirepeer="nobody", timeout=0.1
+            )
 
 
 # -- the cancel request ----------------------------------------------------------------
