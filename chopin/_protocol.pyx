@@ -80,8 +80,8 @@ from chopin.exceptions import (
 
 cdef CodecMap TABLE = CodecMap()  # without what users have said
 cdef double NEVER = float("inf")
-cdef Py_ssize_t FRAME_LIMIT = 1 << 30          # the server's own limit on a message
-cdef Py_ssize_t STARTING_FRAME_LIMIT = 1 << 16  # before the server has proved itself
+cdef Py_ssize_t FRAME_LIMIT = 1 << 30     # the server's own limit on a message
+cdef Py_ssize_t STARTING_LIMIT = 1 << 18  # on all of the startup; 600 bytes are usual
 
 # Commands after which prepared statements cannot be relied on.
 cdef dict TAGS = {
@@ -194,9 +194,7 @@ cdef class Statement:
     limit 1. A locking SELECT always has limit 1.
     """
 
-    def __init__(
-        self, Session session, str sql, bytes name, Description description,
-    ):
+    def __init__(self, Session session, str sql, bytes name, Description description):
         self.sql = sql
         self.name = name
         self.description = description
@@ -250,7 +248,7 @@ cdef class Session:
         self.out = WriteBuffer()
         self.inp = ReadBuffer()
         self.settled = []
-        self.frame_limit = STARTING_FRAME_LIMIT
+        self.frame_limit = STARTING_LIMIT
         self.state = STARTING
         self.txn = TXN_UNKNOWN
         self.parameters = {}
@@ -259,8 +257,7 @@ cdef class Session:
         self.next_deadline = NEVER
         self.statements, self.unnamed = {}, {}
         self.in_first_flight = set()
-        self.closes = []
-        self.riders = []
+        self.closes, self.riders = [], []
         self.dirty = self.made_temporary = True  # until somebody cares
         self.statement_cache_size, self.statement_size_limit = 100, 15360
 
@@ -339,6 +336,7 @@ cdef class Session:
                 raise ProtocolError(
                     f"message {chr(frame[0])!r} says a length of {length}, allowed are "
                     f"4 to {self.frame_limit}"
+                    + " more until the session is open" * (self.state == STARTING)
                 )
             if have - 1 < length:
                 inp.wanted = <Py_ssize_t>length + 1
@@ -348,8 +346,11 @@ cdef class Session:
                 continue
             inp.start += <Py_ssize_t>length + 1
             self._message(frame[0], frame + 5, length - 4)
-            if self.state == CLOSED:
-                return 0
+            if self.state != OPEN:
+                if self.state == CLOSED:
+                    return 0
+                if self.state == STARTING:
+                    self.frame_limit -= length
 
     cdef int _message(
         self, unsigned char kind, const unsigned char *data, Py_ssize_t size

@@ -8,7 +8,7 @@ Layer L3. Imports L0 - L3.
 Rules
 - What the server asks for is handed out one request at a time and answered from
   outside: passwords may have to be waited for, and hashed in a thread.
-- Until the session is open, frames are limited to what a startup needs.
+- Until the session is open, frames are limited to what a startup needs, all together.
 - Message layouts: PostgreSQL documentation, "Message Formats", "Start-up".
 """
 

@@ -28,8 +28,10 @@ from chopin.exceptions import DataError, InterfaceError, PostgresError, Protocol
 from tests.support import backend as b
 from tests.support.fakes import (
     CLOSED,
+    CLOSING,
     OPEN,
     READY,
+    STARTING,
     WELCOME,
     BareSession,
     open_session,
@@ -99,14 +101,49 @@ def test_frame_of_an_impossible_length(kind, length):
     assert len(session.get_buffer(-1)) <= room
 
 
-@pytest.mark.parametrize("length", [2**16 + 1, 2**30])
+@pytest.mark.parametrize("length", [2**18 + 1, 2**30])
 def test_frame_is_small_before_the_server_has_proved_itself(length):
-    """During startup no message needs more than 64 KiB."""
+    """During startup no message needs more than 256 KiB."""
     session, op = starting()
     session.feed(b"E" + struct.pack("!i", length))
     session.loop.run()
     assert session.state == CLOSED
     assert type(op.exception()) is ProtocolError
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b.notice_response("x" * 50_000),
+        b.notice_response("x"),
+        b.parameter_status("a", "x"),
+        b.notification_response(1, "a", "x"),
+        b.authentication_cleartext_password(),
+        b.backend_key_data(1, b"abcd"),
+    ],
+    ids=["long", "notice", "parameter", "notification", "request", "key"],
+)
+@pytest.mark.parametrize("is_in", [False, True])
+def test_startup_without_an_end(message, is_in):
+    """Nor do all of its messages together need more, also behind AuthenticationOk."""
+    session, op = starting()
+    session.feed(b.authentication_ok() * is_in)
+    most = (2**18 - 8) // (len(message) - 1)
+    session.feed(message * most)
+    assert session.state == STARTING
+    session.feed(message * 3)
+    assert_broken(session, op)
+    assert "until the session is open" in str(session.closed_by)
+
+
+def test_limit_of_the_startup_ends_with_it():
+    """What came before an open session, and what comes after, is not counted."""
+    session = open_session()
+    session.feed(b.notice_response("x" * 50_000) * 20)
+    session.begin_closing()
+    session.feed(b.notice_response("x" * 50_000) * 20)
+    assert session.state == CLOSING
+    assert session.count("notice") == 40
 
 
 def test_big_frame_is_taken_when_the_session_is_open():
