@@ -33,7 +33,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -329,7 +329,11 @@ class TemporaryServer:
         self.close()
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.start)
+        try:
+            await _in_thread(self.start)
+        except asyncio.CancelledError:
+            await _in_thread(self.close)
+            raise
         return self
 
     async def __aexit__(
@@ -338,7 +342,7 @@ class TemporaryServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await asyncio.to_thread(self.close)
+        await _in_thread(self.close)
 
     def __repr__(self) -> str:
         version = ".".join(map(str, self.version))
@@ -452,6 +456,23 @@ class TemporaryServer:
             and lines[0] == str(pid)
             and lines[STATUS_LINE].strip() in READY
         )
+
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    """Run it in a thread, which has ended when this does, also when it is cancelled."""
+    # no task, which the end of asyncio.run would cancel, too
+    running = asyncio.get_running_loop().run_in_executor(None, function)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    try:
+        running.result()
+    finally:
+        if cancelled is not None:
+            raise cancelled
 
 
 def _choose(

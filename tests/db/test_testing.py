@@ -1,5 +1,6 @@
 """chopin.testing with real servers: what it promises about their life and death."""
 
+import asyncio
 import os
 import pwd
 import select
@@ -9,6 +10,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psycopg
@@ -261,6 +263,34 @@ async def test_async_context_manager(server):
     """`async with` starts and closes without holding the loop."""
     async with TemporaryServer(bindir=server.binaries.bindir) as mine:
         assert mine.psql("SELECT 1") == "1"
+    assert not mine.directory.exists()
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+async def test_start_that_is_cancelled_leaves_nothing(server, monkeypatch, cancels):
+    """A thread cannot be cancelled: what it has started ends with the task."""
+    mine = TemporaryServer(bindir=server.binaries.bindir)
+    is_starting = threading.Event()
+    make_cluster = mine._make_cluster
+
+    def tell():
+        is_starting.set()
+        make_cluster()
+
+    monkeypatch.setattr(mine, "_make_cluster", tell)
+
+    async def use():
+        async with mine:
+            raise AssertionError("it was cancelled")
+
+    task = asyncio.create_task(use())
+    await asyncio.to_thread(is_starting.wait)
+    for _ in range(cancels):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not mine.is_running
     assert not mine.directory.exists()
 
 
