@@ -40,15 +40,26 @@ _numbers = itertools.count(1)
 _process = os.urandom(4).hex()
 
 
-# texts that leave state behind, but no temporary table
+# Texts that leave state behind, but no temporary table: no function of the user's is
+# called, nor is search_path set to what the text does not tell.
 _leaves_no_table = re.compile(
     r"""\s* (?:
-        (?: set | reset | listen | unlisten | begin | start | declare ) \b [^;]*
-      | select \s+ (?:pg_catalog\s*\.\s*)? (?: set_config | pg_(?:try_)?advisory_\w+ )
-        \s* \( [^();]* \) (?: \s+ as \s+ \w+ )?
+        (?: set | reset | listen | unlisten | begin | start ) \b [^;]*
+      | declare \b [^;(]*
+      | select \s+ (?:pg_catalog\s*\.\s*)? (?:
+            set_config \s* \( \s*
+            (?: '(?!search_path')[\w.]+' | 'search_path' \s* , \s* '[^']*' ) \s* ,
+          | pg_(?:try_)?advisory_\w+ \s* \(
+        ) [^();]* \) (?: \s+ as \s+ \w+ )?
     ) ;? \s*""",
     re.IGNORECASE | re.VERBOSE,
 ).fullmatch
+
+# The schema in which later tables are temporary, and what can hide its name: escapes,
+# and a literal that goes on in the next line.
+_may_name_temporary = re.compile(
+    r"pg_(?:toast_)?temp|\\|u&|'[^'\r\n]*+[\r\n][^']*+'", re.IGNORECASE
+).search
 
 
 # FOR UPDATE, FOR SHARE and their kin, with anything in between: mistaking a literal for
@@ -62,8 +73,8 @@ def locks_rows(sql: str) -> bool:
 
 
 def makes_tables(sql: str) -> bool:
-    """Whether a text that leaves state behind may make a temporary table."""
-    return _leaves_no_table(sql) is None
+    """Whether a text that leaves state behind may have tables made as temporary."""
+    return _leaves_no_table(sql) is None or _may_name_temporary(sql) is not None
 
 
 def statement_name(sql: str) -> bytes:

@@ -379,6 +379,32 @@ async def test_open_transaction_of_a_query(pool, tidy):
     tidy.loop_errors.clear()
 
 
+MAKE_T = """CREATE FUNCTION make_t() RETURNS int LANGUAGE plpgsql AS
+    $$BEGIN CREATE TEMP TABLE t (a int); RETURN 1; END$$"""
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["SET search_path = pg_temp", "CREATE TABLE t (a int)"],
+        ["DECLARE c CURSOR WITH HOLD FOR SELECT make_t()"],
+    ],
+    ids=["search_path", "cursor"],
+)
+async def test_statements_about_temporary_tables_go_with_them(pool, texts):
+    """Or the next user's table of that name would have the columns of the last."""
+    await pool.execute(MAKE_T)
+    async with pool.acquire() as conn:
+        for text in texts:
+            await conn.execute(text)
+        assert await conn.fetch("SELECT * FROM t") == []
+    async with pool.acquire() as conn:
+        async with conn.transaction():
+            await conn.execute("CREATE TEMP TABLE t AS SELECT 'x' AS b, 'y' AS c")
+            assert await conn.fetch("SELECT * FROM t") == [("x", "y")]
+    await pool.execute("DROP FUNCTION make_t")
+
+
 async def test_transaction_block_is_nobodys_fault(pool):
     """A block that was still open at the release is rolled back without a report."""
     with pytest.raises(chopin.InterfaceError):

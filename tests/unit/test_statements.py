@@ -192,6 +192,22 @@ def test_prepared_again_under_the_same_name_is_not_closed():
         ("SET a.b TO 1; SELECT mine()", True),
         ("SELECT set_config('a.b', mine(), false)", True),
         ("SELECT pg_advisory_lock(mine(1))", True),
+        # what is made from then on may be in the temporary schema
+        ("SET search_path = pg_temp", True),
+        ('SET SESSION search_path TO public, "pg_temp_3"', True),
+        ("set schema 'PG_TEMP'", True),
+        ("SET search_path = E'pg\\x5ftemp'", True),
+        ("SET search_path = U&\"pg!005ftemp\" UESCAPE '!'", True),
+        ("SET search_path = 'pg_' -- and\n 'temp'", True),
+        ("SET search_path = 'a', \"$user\"", False),
+        ("SELECT set_config('search_path', 'pg_temp', false)", True),
+        ("SELECT set_config('Search_Path', $1, false)", True),
+        ("SELECT set_config($1, $2, false)", True),
+        ("SELECT set_config('search_path', 'a, b', false)", False),
+        ("SELECT set_config('search_path', 'pg' || '_' || 'temp', false)", True),
+        # a cursor runs what its query calls
+        ("DECLARE c CURSOR FOR SELECT make_temp()", True),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT a, b FROM t", False),
     ],
 )
 def test_what_may_make_temporary_tables(sql, expected):
