@@ -29,7 +29,7 @@ def returns_coroutine(function: Function) -> Function:
         >>> @returns_coroutine
         ... def nap():
         ...     return asyncio.sleep(1)
-        >>> asyncio.iscoroutinefunction(nap)
+        >>> inspect.iscoroutinefunction(nap)  # asyncio's before Python 3.12
         True
     """
     if sys.version_info >= (3, 12):
