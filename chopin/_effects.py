@@ -19,7 +19,8 @@ Rules
 
 What no text can tell: what is behind a view, a rule, a trigger, a policy, a default, an
 operator or a cast of the user's own; a function of his that has the name of a built-in
-one, or is called as if it were a column; a search_path that began with pg_temp before.
+one, be it of a newer server, or is called as if it were a column; a search_path that
+began with pg_temp before.
 
 Source: PostgreSQL documentation, "Lexical Structure", "SQL Commands", "DISCARD".
 """

@@ -7,7 +7,9 @@ Rules
 - A function that is not here is taken for one that does anything.
 - A name is here if all functions of that name in pg_catalog are harmless. The tests ask
   every server which of them are volatile.
-- Names that only newer servers have are here too.
+- Names that only newer servers have are here too, and words that are keywords only
+  there: an older one may have a function of the user's by that name, as it may by the
+  name of any of its own.
 - Left out on purpose, though it returns something: what runs SQL of its own (`ts_stat`,
   `ts_rewrite`, `query_to_xml` and its like), reads files, loads libraries, or sets
   something of the session.
@@ -234,9 +236,10 @@ ACTING = words(
     """
 )
 
-#: Words that, unqualified and unquoted, are never the name of a function of the user's:
-#: reserved ones and those with a syntax of their own. TREAT is left out: it calls the
-#: function that has the name of the type.
+#: Words that, unqualified and unquoted, are never the name of a function of the user's
+#: on the newest server (JSON's are keywords from 16 and 17 on): reserved ones and those
+#: with a syntax of their own. TREAT is left out: it calls the function that has the
+#: name of the type.
 KEYWORDS = words(
     """
     all and any array as between bigint bit boolean both case cast char character check
