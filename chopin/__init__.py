@@ -8,6 +8,7 @@ Example:
 
 from chopin import exceptions as exceptions
 from chopin import types as types
+from chopin._as_asyncpg import install_as_asyncpg
 from chopin._batch import Result
 from chopin._budget import Budget, Limit
 from chopin._rows import Record
@@ -63,6 +64,7 @@ __all__ = [
     "TypeCodec",
     "connect",
     "create_pool",
+    "install_as_asyncpg",
     "retry",
     "run",
 ]

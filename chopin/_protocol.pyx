@@ -346,11 +346,10 @@ cdef class Session:
                 continue
             inp.start += <Py_ssize_t>length + 1
             self._message(frame[0], frame + 5, length - 4)
-            if self.state != OPEN:
-                if self.state == CLOSED:
-                    return 0
-                if self.state == STARTING:
-                    self.frame_limit -= length
+            if self.state == STARTING:
+                self.frame_limit -= length
+            elif self.state == CLOSED:
+                return 0
 
     cdef int _message(
         self, unsigned char kind, const unsigned char *data, Py_ssize_t size

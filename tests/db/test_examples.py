@@ -60,6 +60,17 @@ def test_quickstart(server):
     assert got == "WORKS\n10 Études\n23 Ballade\n"
 
 
+def test_orm(server):
+    """SQLAlchemy's dialect for asyncpg stores, reads, streams, and knows our errors."""
+    assert output_of("orm.py", server.dsn).splitlines() == [
+        "Chopin {'year': 1810} [(10, ['c', 'G']), (25, ['c', 'G'])]",
+        "streamed: 25",
+        "streamed: 10",
+        "refused: UniqueViolationError",
+        "works: 2",
+    ]
+
+
 def test_bulk():
     """Rows go in and come out on a private server, and a bad one is not stored."""
     got = output_of("bulk.py", "--rows", "20000").splitlines()

@@ -36,7 +36,7 @@ LAYERS = {
     " _released _lease _slots _looppool _poolpart _poolopening _poolclosing"
     " _pooloperations _poolsettings _poolstats pool retry _crews _workers runtime",
     # L6 extras
-    6: "sqlalchemy tracing metrics arrow _arrow testing _testing_binaries"
+    6: "_as_asyncpg sqlalchemy tracing metrics arrow _arrow testing _testing_binaries"
     " _testing_certs _testing_cluster _testing_guard",
 }
 LAYER_OF = {name: n for n, names in LAYERS.items() for name in names.split()}
