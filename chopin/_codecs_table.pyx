@@ -294,6 +294,7 @@ cdef dict NAMES = {}         # name -> Codec
 cdef dict SQL_NAMES = {
     '"char"': OID_CHAR,
     "bigint": OID_INT8,
+    "bit varying": OID_VARBIT,
     "boolean": OID_BOOL,
     "char": OID_BPCHAR,
     "character": OID_BPCHAR,

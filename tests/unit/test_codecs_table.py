@@ -126,6 +126,7 @@ def test_a_type_and_its_array(name: str, oid: int, array_oid: int) -> None:
         ("char", 1042),
         ('"char"', 18),
         ("timestamp with time zone", TIMESTAMPTZ),
+        ("bit varying", 1562),
     ],
 )
 def test_built_in_types_by_name(name: str, oid: int) -> None:
