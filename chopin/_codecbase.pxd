@@ -44,6 +44,7 @@ cdef enum:
 
 cdef class Codec:
     cdef readonly uint32_t oid
+    cdef uint32_t base               # the type whose bytes it has, that under domains
     cdef readonly str name
     cdef readonly str schema
     cdef readonly str kind           # scalar, array, range ... as get_parameters() says

@@ -56,7 +56,7 @@ cdef Codec new_codec(
     decode_fn decode, encode_fn encode,
 ):
     cdef Codec codec = Codec.__new__(Codec)
-    codec.oid = oid
+    codec.oid = codec.base = oid
     codec.name = name
     codec.schema = "pg_catalog"
     codec.kind = kind

@@ -37,3 +37,7 @@ cdef class CodecMap(Scope):
 
 
 cdef Codec over(Codec codec, Codec element)
+
+# Which nested type the bytes or the text of a codec's values are: "array", "range",
+# "multirange", "composite", whatever domains are above; "" for what has no parts.
+cdef str layout_of(Codec codec)

@@ -22,11 +22,31 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport LISTS, Codec
-from chopin._codecs_composite cimport Scope, composite_of, record_of
+from chopin._codecs_bounds cimport decode_bounded
+from chopin._codecs_classes cimport decode_object
+from chopin._codecs_composite cimport (
+    Scope,
+    codecs_of,
+    composite_of,
+    decode_composite,
+    record_of,
+)
 from chopin._codecs_contrib cimport contrib_codec
-from chopin._codecs_custom cimport custom_codec, renamed, unknown_codec
-from chopin._codecs_nested cimport array_of
-from chopin._codecs_range cimport multirange_of, range_of
+from chopin._codecs_custom cimport (
+    custom_codec,
+    decode_via_python,
+    renamed,
+    unknown_codec,
+)
+from chopin._codecs_nested cimport array_of, decode_array, decode_array_text
+from chopin._codecs_range cimport (
+    decode_multirange,
+    decode_multirange_text,
+    decode_range,
+    decode_range_text,
+    multirange_of,
+    range_of,
+)
 from chopin._codecs_registry cimport Registry
 from chopin._codecs_table cimport ARRAYS, NAMES, TABLE, add_to_table
 from chopin._oids cimport *
@@ -39,12 +59,23 @@ from chopin.exceptions import InterfaceError
 cdef enum:
     MAX_DEPTH = 200     # of types in types: far more than anybody nests
 
+cdef str layout_of(Codec codec):
+    if codec.decode == decode_array or codec.decode == decode_array_text:
+        return "array"
+    if codec.decode == decode_range or codec.decode == decode_range_text:
+        return "range"
+    if codec.decode == decode_multirange or codec.decode == decode_multirange_text:
+        return "multirange"
+    return "composite" if codec.decode == decode_composite else ""
+
+
 cdef Codec over(Codec codec, Codec element):
     """The nested type of `codec` over another codec of its element, bound or range."""
     cdef Codec made
-    if codec.kind == "range":
+    cdef str layout = layout_of(codec)
+    if layout == "range":
         made = range_of(element, codec.oid, codec.name)
-    elif codec.kind == "multirange":
+    elif layout == "multirange":
         made = multirange_of(element, codec.oid, codec.name)
     else:
         made = array_of(element, codec.oid, codec.name)
@@ -510,6 +541,37 @@ cdef Codec codec_of(object codec_or_oid):
     if isinstance(codec_or_oid, Codec):
         return codec_or_oid
     return TABLE.get(codec_or_oid) or unknown_codec(codec_or_oid)
+
+
+def parts_of(Codec codec not None):
+    """What the bytes consist of that a codec writes, whoever has made them.
+
+    Args:
+        codec: of binary format.
+
+    Returns:
+        "array", "range", "multirange" or "composite", and the codecs of what is in
+        them; "" and the codec of the table for what has no parts, none if nobody knows
+        what the bytes are.
+
+    Example:
+        >>> parts_of(CodecMap().lookup(1007))
+        ('array', (<Codec int4 oid=23>,))
+    """
+    cdef str layout
+    while not layout_of(codec):
+        if codec.decode == decode_via_python or codec.decode == decode_object:
+            codec = codec.element
+        elif codec.decode == decode_bounded:
+            codec = <Codec>codec.detail
+        else:
+            break
+    layout = layout_of(codec)
+    if layout == "composite":
+        return layout, codecs_of(codec)
+    if layout:
+        return layout, (codec.element,)
+    return layout, (TABLE[codec.base],) if codec.base in TABLE else ()
 
 
 def decode_value(object codec_or_oid, bytes data not None):

@@ -13,3 +13,6 @@ cdef Codec enum_codec(Codec known, object cls, tuple labels)
 # A codec for a composite type whose values are made by calling `factory`; None when the
 # values of `known` are not of a composite type. TypeError: it cannot be called so.
 cdef Codec class_codec(Codec known, object factory)
+
+# By a class of the user's, from the record that `codec.element` reads.
+cdef object decode_object(Codec codec, const unsigned char *data, Py_ssize_t size)

@@ -17,8 +17,10 @@ cdef class Scope:
 cdef Codec composite_of(uint32_t oid, str name, str schema, tuple names, tuple codecs)
 cdef Codec record_of(uint32_t oid, str name, Scope scope)
 
-# Of such a codec: the names of the attributes; what an object has under these names.
+# Of such a codec: the names and the codecs of the attributes; what an object has under
+# these names.
 cdef tuple names_of(Codec codec)
+cdef tuple codecs_of(Codec codec)
 cdef tuple attributes_of(Codec codec, object value)
 
 cdef object decode_composite(Codec codec, const unsigned char *data, Py_ssize_t size)

@@ -215,6 +215,10 @@ cdef tuple names_of(Codec codec):
     return (<Attributes>codec.detail).names
 
 
+cdef tuple codecs_of(Codec codec):
+    return (<Attributes>codec.detail).codecs
+
+
 cdef int encode_composite(Codec codec, WriteBuffer out, object value) except -1:
     """The layout of `decode_composite`.
 

@@ -9,5 +9,8 @@ cdef Codec custom_codec(Codec known, uint32_t oid, str name, str kind, str forma
 cdef Codec renamed(Codec codec, uint32_t oid, str name, str schema, str kind)
 cdef Codec unknown_codec(uint32_t oid)
 
+# By a function of the user's, from what `codec.element` reads.
+cdef object decode_via_python(Codec codec, const unsigned char *data, Py_ssize_t size)
+
 # What a function of the user's makes of an argument.
 cdef object call_encoder(object function, object value)

@@ -76,6 +76,7 @@ cdef Codec renamed(Codec codec, uint32_t oid, str name, str schema, str kind):
     cdef Codec copy = new_codec(
         oid, name, kind, codec.format, codec.atomic, codec.decode, codec.encode
     )
+    copy.base = codec.base
     copy.schema = schema
     copy.element = codec.element
     copy.detail = codec.detail
