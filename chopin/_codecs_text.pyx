@@ -18,7 +18,8 @@ Source: PostgreSQL documentation, "Data Types", "Date/Time Output".
 from libc.stdint cimport uint32_t
 
 from chopin._codecbase cimport Codec, new_codec
-from chopin._codecs cimport CodecMap, over
+from chopin._codecs cimport CodecMap, layout_of, over
+from chopin._codecs_bounds cimport bounded, decode_bounded
 from chopin._codecs_classes cimport is_enum_codec
 from chopin._codecs_custom cimport renamed
 from chopin._codecs_json cimport json_in_text
@@ -188,6 +189,11 @@ cdef object decode_by_user(Codec codec, const unsigned char *data, Py_ssize_t si
     return codec.py_decode(decode_text(codec, data, size))
 
 
+cdef Codec nested(CodecMap readers, Codec codec):
+    """The codec of an array or range over the reader of what it contains."""
+    return over(codec, readers.get(codec.element.oid))
+
+
 cdef class TextCodecs(CodecMap):
     """The codecs of a table as they are where all values come as text."""
 
@@ -197,8 +203,10 @@ cdef class TextCodecs(CodecMap):
         cdef Codec made
         if codec.format == FORMAT_TEXT:
             return codec
-        if codec.kind in ("array", "range", "multirange") and codec.py_decode is None:
-            return over(codec, self.get(codec.element.oid))
+        if codec.decode == decode_bounded:
+            return bounded(nested(self, <Codec>codec.detail))
+        if codec.element is not None and layout_of(codec):
+            return nested(self, codec)
         made = json_in_text(codec)
         if made is None and is_enum_codec(codec):
             made = renamed(codec, oid, codec.name, codec.schema, codec.kind)
@@ -212,7 +220,7 @@ cdef class TextCodecs(CodecMap):
         )
         made.delimiter = codec.delimiter
         if codec.py_decode is None:
-            made.py_decode = READERS.get(oid)
+            made.py_decode = READERS.get(codec.base)
             if made.py_decode is not None:
                 made.decode = decode_by_reader
         elif codec.element is not None and (

@@ -146,6 +146,36 @@ async def test_values_are_those_of_fetch(conn):
     assert differences == []
 
 
+async def test_domains_within_other_types(connect):
+    """Arrays and ranges of domains, and domains over them, are read as by fetch."""
+    conn = await connect(json=True, codecs={"int8[]": "array.bounded"})
+    await conn.execute(
+        """
+        CREATE DOMAIN pg_temp.num AS int4;
+        CREATE DOMAIN pg_temp.positive AS pg_temp.num CHECK (value > 0);
+        CREATE DOMAIN pg_temp.place AS pg_lsn;
+        CREATE DOMAIN pg_temp.letter AS "char";
+        CREATE DOMAIN pg_temp.doc AS jsonb;
+        CREATE DOMAIN pg_temp.day AS date;
+        CREATE DOMAIN pg_temp.ints AS pg_temp.num[];
+        CREATE DOMAIN pg_temp.span AS int4range;
+        CREATE DOMAIN pg_temp.spans AS int4multirange;
+        CREATE TYPE pg_temp.dayrange AS RANGE (subtype = pg_temp.day);
+        """
+    )
+    query = """
+        SELECT '{1,NULL,2}'::pg_temp.positive[], '{16/B374D848}'::pg_temp.place[],
+            '{x,"\\377"}'::pg_temp.letter[], '{null,"[1]",NULL}'::pg_temp.doc[],
+            ARRAY['{1,2}', '{}', NULL, '{{3},{4}}']::pg_temp.ints[],
+            '{"[1,5)",empty,NULL}'::pg_temp.span[],
+            ARRAY['{[1,2)}', '{}']::pg_temp.spans[],
+            '[2024-02-29,infinity)'::pg_temp.dayrange, '[5:6]={1,2}'::int8[]
+    """
+    (fetched,) = await conn.fetch(query)
+    ((script,),) = await conn.script(query)
+    assert repr(script) == repr(fetched)
+
+
 TEXT = [
     ("(1,'a')::pg_temp.pair", "(1,a)"),
     ("ROW(1, 2)", "(1,2)"),
