@@ -40,6 +40,7 @@ cdef enum:
     NO_LISTS = 0
     LISTS_OF_SCALARS = 1         # multiranges
     LISTS = 2                    # domains over arrays
+    LISTS_OF_NUMBERS = 3         # vectors
 
 
 cdef class Codec:

@@ -39,6 +39,8 @@ from libc.stdint cimport INT16_MAX, INT32_MAX, int32_t, uint32_t
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport (
+    LISTS_OF_NUMBERS,
+    NO_LISTS,
     Codec,
     bad_size,
     bad_value,
@@ -418,22 +420,34 @@ cdef struct ContribRow:
     encode_fn encode
     bint atomic
     bint needs_numpy
+    int lists
 
 
 cdef ContribRow *CONTRIB = [
-    ContribRow("pg_contrib.hstore", decode_hstore, encode_hstore, False, False),
-    ContribRow("pg_contrib.cube", decode_cube, encode_cube, False, False),
-    ContribRow("pgvector.vector", decode_vector, encode_vector, False, False),
-    ContribRow("pgvector.halfvec", decode_halfvec, encode_halfvec, False, False),
-    ContribRow("pgvector.sparsevec", decode_sparsevec, encode_sparsevec, False, False),
-    ContribRow("postgis.ewkb", decode_bytea, encode_bytea, True, False),
     ContribRow(
-        "pgvector.vector.numpy", decode_vector_numpy, encode_vector, False, True
+        "pg_contrib.hstore", decode_hstore, encode_hstore, False, False, NO_LISTS
+    ),
+    ContribRow("pg_contrib.cube", decode_cube, encode_cube, False, False, NO_LISTS),
+    ContribRow(
+        "pgvector.vector", decode_vector, encode_vector, False, False, LISTS_OF_NUMBERS
     ),
     ContribRow(
-        "pgvector.halfvec.numpy", decode_halfvec_numpy, encode_halfvec, False, True
+        "pgvector.halfvec", decode_halfvec, encode_halfvec, False, False,
+        LISTS_OF_NUMBERS,
     ),
-    ContribRow(NULL, NULL, NULL, False, False),
+    ContribRow(
+        "pgvector.sparsevec", decode_sparsevec, encode_sparsevec, False, False, NO_LISTS
+    ),
+    ContribRow("postgis.ewkb", decode_bytea, encode_bytea, True, False, NO_LISTS),
+    ContribRow(
+        "pgvector.vector.numpy", decode_vector_numpy, encode_vector, False, True,
+        LISTS_OF_NUMBERS,
+    ),
+    ContribRow(
+        "pgvector.halfvec.numpy", decode_halfvec_numpy, encode_halfvec, False, True,
+        LISTS_OF_NUMBERS,
+    ),
+    ContribRow(NULL, NULL, NULL, False, False, NO_LISTS),
 ]
 
 
@@ -447,6 +461,7 @@ cdef Codec contrib_codec(str name):
     codec = new_codec(
         0, name, "scalar", FORMAT_BINARY, row.atomic, row.decode, row.encode
     )
+    codec.lists = row.lists
     if row.needs_numpy:
         try:
             import numpy

@@ -37,8 +37,8 @@ from libc.string cimport memchr
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport (
-    LISTS, Codec, bad_size, bad_value, encode_fn, field_fn, new_codec, new_none,
-    propagate,
+    LISTS, LISTS_OF_NUMBERS, Codec, bad_size, bad_value, encode_fn, field_fn, new_codec,
+    new_none, propagate,
 )
 from chopin._codecs_bounds cimport bounds_literal, put_bounds
 from chopin._wire cimport (
@@ -197,14 +197,18 @@ cdef inline bint is_dimension(Codec element, object item) except -1:
 cdef bint holds_lists(Codec element, object item) except -1:
     """`is_dimension` where a list may be an element.
 
-    One of a multirange holds ranges: it is a dimension when it holds lists. Lists over
-    arrays (domains over array types) are all elements.
+    One of a multirange holds ranges: it is a dimension when it holds lists. One of a
+    vector holds numbers, and is not empty. Lists over arrays (domains over array types)
+    are all elements.
     """
+    cdef bint is_vector = element.lists == LISTS_OF_NUMBERS
     if element.lists == LISTS or not is_list(item):
         return False
     for first in item:
+        if is_vector:
+            return first is None or has_iterator(first)
         return is_list(first)
-    return False
+    return is_vector
 
 
 cdef inline bint is_list(object item) except -1:

@@ -13,7 +13,9 @@ Rules
 from libc.stdint cimport uint32_t
 
 from chopin._buffers cimport WriteBuffer  # no-cython-lint: in the signatures
-from chopin._codecbase cimport Codec, decode_fn, encode_fn, new_codec
+from chopin._codecbase cimport (
+    LISTS_OF_NUMBERS, Codec, decode_fn, encode_fn, new_codec,
+)
 from chopin._codecs_bits cimport (
     decode_bits,
     decode_int2vector,
@@ -346,6 +348,8 @@ cdef int fill_table() except -1:
             row.array_oid,
         )
         row += 1
+    for oid in (OID_INT2VECTOR, OID_OIDVECTOR):
+        (<Codec>TABLE[oid]).lists = LISTS_OF_NUMBERS
     while text.oid:
         add_to_table(text_codec(text.oid, text.name.decode()), text.array_oid)
         text += 1

@@ -64,7 +64,7 @@ VALUES = [
     ("text[]", Array(["a,b"], 0)),
     ("int2vector", [1, 2]),
     ("oidvector", [1, 2]),
-    ("oidvector[]", [(1, 2), None]),
+    ("oidvector[]", [[1, 2], None]),
     ("int4multirange", []),
     ("datemultirange[]", [[Range(DAY, None)], []]),
     ("tsrange", Range(NOON, datetime.datetime.max, lower_inc=False)),

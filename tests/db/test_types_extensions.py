@@ -94,12 +94,10 @@ async def test_with_codec(conn, extension, name, kind, codec, values):
             f"SELECT $1::text::{kind}, $2::{kind}::text, $3::{kind}", text, value, None
         )
         assert row == (value, text, None)
-        # inside of an array, a list would be a dimension
-        sent = tuple(value) if isinstance(value, list) else value
         got = await conn.fetchrow(
             f"SELECT $1::{kind}[],"
             f" $1::{kind}[]::text = ARRAY[$2, NULL]::{kind}[]::text",
-            [sent, None],
+            [value, None],
             value,
         )
         assert got == ([value, None], True)

@@ -27,6 +27,7 @@ from chopin.types import (
 )
 
 INT2VECTOR, TID, OIDVECTOR = 22, 27, 30
+INT2VECTOR_ARRAY, OIDVECTOR_ARRAY = 1006, 1013
 POINT, LSEG, PATH, BOX, POLYGON, LINE, CIRCLE = 600, 601, 602, 603, 604, 628, 718
 MACADDR8, BIT, VARBIT, TXID_SNAPSHOT, PG_SNAPSHOT = 774, 1560, 1562, 2970, 5038
 
@@ -153,6 +154,10 @@ ALSO_TAKEN: list[tuple[int, Any, Any]] = [
     (TID, [1, 2.0], (1, 2)),
     (PG_SNAPSHOT, [1, 2, [1]], (1, 2, (1,))),
     (INT2VECTOR, (1, 2), [1, 2]),
+    (INT2VECTOR_ARRAY, [[1, 2], None, [3]], [[1, 2], None, [3]]),
+    (INT2VECTOR_ARRAY, [[(1, 2)], [(3,)]], [[[1, 2]], [[3]]]),
+    (INT2VECTOR_ARRAY, [[], []], []),
+    (OIDVECTOR_ARRAY, [(1, 2), range(1)], [[1, 2], [0]]),
     (OIDVECTOR, range(1, 3), [1, 2]),
     (LINE, [1, 2, 3], Line(1, 2, 3)),
     (LSEG, ([1, 2], Point(3, 4)), LineSegment((1, 2), (3, 4))),

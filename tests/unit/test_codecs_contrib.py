@@ -259,6 +259,36 @@ def test_hstore_round_trip(value: dict[str, str | None]) -> None:
     assert list(got.items()) == list(value.items())
 
 
+@pytest.mark.parametrize("name", [VECTOR, HALFVEC])
+@pytest.mark.parametrize(
+    ("value", "lengths"),
+    [
+        ([[1.0, 2.0]], [1]),
+        ([None, [1.0, 2.0], [3.0]], [3]),
+        ([[1.0], None], [2]),
+        ([[[1.0], [2.0, 3.0]]], [1, 2]),
+        ([[None, [1.0]], [[2.0], None]], [2, 2]),
+    ],
+)
+def test_arrays_of_vectors(name, value, lengths):
+    """What comes can be sent: a list of numbers is an element, another a dimension."""
+    codecs = CodecMap()
+    codecs.register_alias(
+        FOREIGN, "v", "public", codec_of(name), array_oid=FOREIGN_ARRAY
+    )
+    codec = codecs.lookup(FOREIGN_ARRAY)
+    data = encode_value(codec, value)
+    assert decode_value(codec, data) == value
+    assert [n for n, _ in struct.iter_unpack("!ii", data[12:][: 8 * len(lengths)])] == (
+        lengths
+    )
+    numbers = [array.array("d", item) for item in ([1, 2], [3])]
+    assert decode_value(codec, encode_value(codec, numbers)) == [[1, 2], [3]]
+    tuples = [[(1.0, 2.0)], [(3.0,)]]
+    assert decode_value(codec, encode_value(codec, tuples)) == [[[1, 2]], [[3]]]
+    assert decode_value(codec, encode_value(codec, [[], []])) == []
+
+
 @given(st.lists(st.floats(width=16)))
 def test_vectors_round_trip(numbers: list[float]) -> None:
     """Every vector comes back bit by bit, from items and from buffers."""
