@@ -51,6 +51,19 @@ WHERE c.oid OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.regclass
 """
 _statements.OWN.add(_ABOUT)
 
+# The settings in which a literal says all of a value: some styles of dates have names
+# of time zones that mean another one when they are read, fewer digits another float.
+_SETTINGS = {"DateStyle": "ISO", "extra_float_digits": "1"}
+_EXACT = [
+    f"pg_catalog.set_config('{name}', '{value}', true)"
+    for name, value in _SETTINGS.items()
+]
+_AS_BEFORE = [
+    f"pg_catalog.set_config('{name}', was.{name}, true)" for name in _SETTINGS
+]
+_WERE = [f"pg_catalog.current_setting('{name}') AS {name}" for name in _SETTINGS]
+_BEFORE = f"FROM (SELECT {', '.join(_WERE)} OFFSET 0) AS was"
+
 _TEXT, _BYTEA_ARRAY = 25, 1001
 
 _MOST_KNOWN = 100
@@ -275,11 +288,13 @@ async def literals_of(
     # format() writes a value as its type does. -1: a type whose name alone would mean
     # a length of 1 (character, bit) gets another name.
     texts = [
-        f"pg_catalog.convert_to(pg_catalog.format('%L::%s', ${n},"
-        f" pg_catalog.format_type({oid}, -1)), 'UTF8')"
+        f"pg_catalog.format('%L::%s', ${n}, pg_catalog.format_type({oid}, -1))"
         for n, oid in enumerate(oids, 1)
     ]
-    sql = f"SELECT ARRAY[{', '.join(texts)}]::pg_catalog.bytea[]"
+    # the elements are evaluated in their order
+    items = [*_EXACT, *texts, *_AS_BEFORE]
+    converted = [f"pg_catalog.convert_to({item}, 'UTF8')" for item in items]
+    sql = f"SELECT ARRAY[{', '.join(converted)}]::pg_catalog.bytea[] {_BEFORE}"
     asked = describe_columns(["literals"], [_BYTEA_ARRAY], oids)
     await learn_types(session, description)
     op = start_parse_and_execute(
@@ -287,4 +302,4 @@ async def literals_of(
     )
     rows = await op
     await unblocked(session)
-    return [literal.decode() for literal in rows[0][0]]
+    return [literal.decode() for literal in rows[0][0][len(_EXACT) : -len(_AS_BEFORE)]]

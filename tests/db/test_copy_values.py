@@ -331,6 +331,33 @@ async def test_arguments_that_are_compared(conn, kind, value, text):
     assert len(await read(conn.copy_out(query, None, format="text"))) == 1
 
 
+@pytest.mark.parametrize("in_a_block", [False, True])
+async def test_arguments_under_settings_that_lose_something(conn, in_a_block):
+    """A literal is exact however values look, and the settings stay as they are."""
+    settings = {
+        "DateStyle": "SQL, DMY",
+        "extra_float_digits": "-5",
+        "TimeZone": "Asia/Kolkata",  # IST is Israel's too
+        "IntervalStyle": "sql_standard",
+    }
+    for name, value in settings.items():
+        await conn.execute(f"SET {name} = '{value}'")
+    then = datetime.datetime(2027, 2, 1, 12, tzinfo=datetime.UTC)
+    span = datetime.timedelta(days=-1, seconds=5)
+    values = (1 / 3, [2 / 3], then, chopin.Range(then, None), then.date(), span)
+    types = "float8", "float8[]", "timestamptz", "tstzrange", "date", "interval"
+    columns = ", ".join(f"c{n} {kind}" for n, kind in enumerate(types))
+    places = ", ".join(f"${n}::{kind}" for n, kind in enumerate(types, 1))
+    await conn.execute(f"CREATE TEMP TABLE exact ({columns})")
+    await conn.execute(f"INSERT INTO exact VALUES ({places})", *values)
+    compared = " AND ".join(f"c{n} = ${n + 1}::{kind}" for n, kind in enumerate(types))
+    async with conn.transaction() if in_a_block else contextlib.nullcontext():
+        query = f"SELECT 1 FROM exact WHERE {compared}"
+        assert await read(conn.copy_out(query, *values, format="text")) == [b"1\n"]
+        for name, value in settings.items():
+            assert await conn.fetchval(f"SHOW {name}") == value
+
+
 # -- streams ---------------------------------------------------------------------------
 
 
