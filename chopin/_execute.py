@@ -308,8 +308,13 @@ async def _learn(session: Session, sql: str, asked: list[int] | None = None) -> 
     else:
         op = start_own(session, sql, (introspect.OIDS,), (asked,))
     types = introspect.found(await op)
+    missing = introspect.missing(types, asked or ())
+    if missing and session.transaction_status != "I":
+        # The snapshot of a block may be older than a type: ask again after it.
+        session.codecs.want([each.oid for each in missing])
+        missing = []
     await unblocked(session)
-    session.codecs.learn([*types, *introspect.missing(types, asked or ())])
+    session.codecs.learn([*types, *missing])
 
 
 async def _learn_again(session: Session) -> None:

@@ -362,6 +362,26 @@ async def test_made_anew(nested):
         await nested.execute("DROP TYPE again")
 
 
+async def test_a_type_younger_than_the_snapshot(dsn, schema):
+    """It is text for a block that cannot see what it is, and for nobody else."""
+    settings = {"search_path": schema}
+    async with chopin.create_pool(
+        dsn, min_size=2, max_size=2, server_settings=settings
+    ) as pool:
+        query = "SELECT ARRAY['(1,x)'::young], 'calm'::mood"
+        async with pool.acquire() as one, pool.acquire() as other:
+            async with one.transaction(isolation="repeatable_read"):
+                await one.execute("SELECT 1")
+                await other.execute("CREATE TYPE young AS (a int, b text)")
+                assert await one.fetchrow(query) == ('{"(1,x)"}', "calm")
+                assert await other.fetchrow(query) == ([(1, "x")], "calm")
+                # as when a type was altered: asked for all, it sees some
+                await one.reload_schema_state()
+                await one.fetchrow(query)
+            for each in one, other:
+                assert await each.fetchrow(query) == ([(1, "x")], "calm")
+
+
 async def test_all_of_a_pool_know(dsn, schema):
     """What a connection of a pool has learnt, the others need not ask for."""
     async with chopin.create_pool(dsn, min_size=2, max_size=2) as pool:
