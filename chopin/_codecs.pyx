@@ -114,17 +114,19 @@ cdef class CodecMap(Scope):
         """The codec of a type, or None when nobody knows it."""
         cdef CodecMap scope = self
         cdef uint64_t version
+        cdef dict derived
         while scope.parent is not None and not scope.own:
             scope = scope.parent        # which makes it for all that override nothing
         version = scope.current_version()
         if scope.derived_at != version:
             scope.derived = {}
             scope.derived_at = version
-        codec = scope.derived.get(oid)
+        derived = scope.derived     # another one, if something changes meanwhile
+        codec = derived.get(oid)
         if codec is None:
             codec = scope.derive(oid, 0)
             if codec is not None:
-                scope.derived[oid] = codec
+                derived[oid] = codec
         return codec
 
     cdef Codec derive(self, uint32_t oid, int depth):
@@ -326,14 +328,14 @@ cdef class CodecMap(Scope):
             'mood[]'
         """
         cdef CodecMap root = self.root
-        cdef dict facts = dict(root.facts)
+        cdef dict learnt = {}
         for fact in types:
-            facts[fact.oid] = fact
+            learnt[fact.oid] = fact
             if fact.array_oid:
-                facts[fact.array_oid] = CatalogType(
+                learnt[fact.array_oid] = CatalogType(
                     fact.array_oid, fact.name + "[]", fact.schema, "a", fact.oid
                 )
-        root.facts = facts
+        root.facts = root.facts | learnt    # at once: other threads learn as well
         root.changes += 1
 
     @property

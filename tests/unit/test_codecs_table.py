@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import json
+import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from chopin._catalog import CatalogType
 from chopin._codecs import CodecMap, builtin_named, decode_value, encode_value
+from chopin._codecs_registry import Registry
 from chopin.exceptions import DataError, InterfaceError
 from chopin.types import Range
 
@@ -473,6 +477,48 @@ def test_readers_see_the_old_scope_or_the_new_one() -> None:
     stop.set()
     reader.join()
     assert wrong == []
+
+
+def test_types_learnt_by_two_at_once() -> None:
+    """What one thread takes in is not lost by what another does meanwhile."""
+    codecs = CodecMap()
+
+    def slowly() -> Iterator[CatalogType]:
+        yield CatalogType(70_000, "one", "public", "e")
+        codecs.learn([CatalogType(70_001, "other", "public", "e")])
+
+    codecs.learn(slowly())
+    assert (codecs.known(70_000), codecs.known(70_001)) == (True, True)
+
+
+def test_a_codec_outdated_while_it_is_made() -> None:
+    """What was made of the types of before is not kept as one of those of today."""
+
+    def learn(attribute: str) -> None:
+        codecs.learn(
+            [CatalogType(70_000, "p", "public", "c", names=(attribute,), parts=(INT4,))]
+        )
+
+    class Slow:
+        is_asked = False
+
+        @property
+        def __signature__(self) -> inspect.Signature:
+            if not self.is_asked:
+                self.is_asked = True
+                learn("new")
+                codecs.lookup(70_000)
+            return inspect.signature(lambda **attributes: None)
+
+        def __call__(self, **attributes: int) -> dict[str, int]:
+            return attributes
+
+    codecs = CodecMap(None, Registry({"p": Slow()}))
+    learn("old")
+    for _ in range(2):
+        codec = codecs.lookup(70_000)
+    data = struct.pack("!iIii", 1, INT4, 4, 7)
+    assert decode_value(codec, data) == {"new": 7}
 
 
 def test_codecs_come_from_their_table() -> None:
