@@ -50,6 +50,9 @@ cdef float single_of(double number) except? -1
 # The nearest double of a real number; TypeError when it is none.
 cdef double double_of(object value) except? -1
 
+# ValueError when a date has another year than the fields of its base class.
+cdef int check_year(object value, int year) except -1
+
 # The Python scalar of a scalar of numpy; any other value as it is.
 cdef object plain_scalar(object value)
 

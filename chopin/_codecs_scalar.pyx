@@ -67,6 +67,7 @@ from chopin._wire cimport (
     put_uint64,
 )
 
+import datetime
 import sys
 import uuid
 
@@ -123,6 +124,8 @@ cdef object UUID_SAFETY_UNKNOWN = uuid.SafeUUID.unknown
 
 
 cdef dict MODULES = sys.modules
+cdef object DATE = datetime.date
+cdef object DATETIME = datetime.datetime
 
 
 cdef object plain_scalar(object value):
@@ -133,8 +136,22 @@ cdef object plain_scalar(object value):
     """
     numpy = MODULES.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
+        if isinstance(value, (numpy.datetime64, numpy.timedelta64)):
+            # some items of which are numbers, in a unit that would be lost
+            raise TypeError(f"'{type(value).__name__}' object is no number")
         return value.item()
     return value
+
+
+cdef int check_year(object value, int year) except -1:
+    """ValueError when a date has another year than the fields of its base class.
+
+    pandas' NaT is a datetime whose fields say the first day of Python's calendar, and
+    its Timestamp holds years in which the fields say another.
+    """
+    if type(value) is not DATETIME and type(value) is not DATE and value.year != year:
+        raise ValueError(f"not a date within Python's years: its year is {value.year}")
+    return 0
 
 
 cdef object decode_bool(Codec codec, const unsigned char *data, Py_ssize_t size):

@@ -36,6 +36,7 @@ from libc.stdint cimport (
 
 from chopin._buffers cimport WriteBuffer
 from chopin._codecbase cimport Codec, bad_size, bad_value
+from chopin._codecs_scalar cimport check_year
 from chopin._wire cimport get_int32, get_int64
 
 dt.import_datetime()
@@ -251,12 +252,13 @@ cdef inline int64_t clock_of_datetime(object value) noexcept:
     )
 
 
-cdef inline int64_t days_of_date(object value) noexcept:
+cdef inline int64_t days_of_date(object value) except? -1:
     """Days from 2000-01-01 to a date, or to the date of a datetime."""
+    check_year(value, dt.date_year(value))
     return days_of_civil(dt.date_year(value), dt.date_month(value), dt.date_day(value))
 
 
-cdef inline int64_t us_of_datetime(object value) noexcept:
+cdef inline int64_t us_of_datetime(object value) except? -1:
     """Microseconds from 2000-01-01 to what a datetime shows, zone not regarded."""
     return days_of_date(value) * US_PER_DAY + clock_of_datetime(value)
 
@@ -417,6 +419,7 @@ cdef int64_t us_of_time(object value) except -1:
             dt.time_second(value), dt.time_microsecond(value),
         )
     if dt.PyDateTime_Check(value):
+        check_year(value, dt.date_year(value))
         return clock_of_datetime(value)
     if isinstance(value, str) and value == "24:00:00":
         return US_PER_DAY

@@ -14,7 +14,7 @@ numpy = pytest.importorskip("numpy")
 
 BOOL, BYTEA, CHAR, INT8, INT2, INT4, TEXT, OID = 16, 17, 18, 20, 21, 23, 25, 26
 POINT, CIRCLE, FLOAT4, FLOAT8, NUMERIC, XID8 = 600, 718, 700, 701, 1700, 5069
-BOOLS, INT4S, FLOAT8S, TEXTS, NUMERICS = 1000, 1007, 1022, 1009, 1231
+BOOLS, INT4S, INT8S, FLOAT8S, TEXTS, NUMERICS = 1000, 1007, 1016, 1022, 1009, 1231
 OIDVECTOR, TID, INT4RANGE, DATE, INTERVAL = 30, 27, 3904, 1082, 1186
 
 #: Type, name of numpy's class and what it is made of, the same in Python.
@@ -82,6 +82,17 @@ def test_refused_scalars(
     scalar = getattr(numpy, kind)(value)
     with pytest.raises(error, match=reason):
         encode_value(oid, scalar)
+
+
+@pytest.mark.parametrize("oid", [INT2, INT4, INT8, OID, XID8, NUMERIC, FLOAT4, FLOAT8])
+@pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
+@pytest.mark.parametrize("unit", ["ns", "Y"])
+def test_dates_are_no_numbers(oid: int, kind: str, unit: str) -> None:
+    """Not even in the units in which an item of them is one."""
+    with pytest.raises(TypeError, match=f"'{kind}' object is no number"):
+        encode_value(oid, getattr(numpy, kind)(3, unit))
+    with pytest.raises(ElementError, match="object is no number"):
+        encode_value(INT8S, numpy.array([3], f"{kind}[{unit}]"))
 
 
 #: Type, dtype, what is in the array.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import re
 import struct
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chopin import _codecs_text
 from chopin._codecs import CodecMap, decode_value, encode_value
 from chopin.exceptions import DataError
 
@@ -527,3 +529,33 @@ def test_tuple_refused(
     """A tuple of another length or with anything but integers is refused."""
     with pytest.raises(error, match=re.escape(reason)):
         encode_value(exchange(oid), value)
+
+
+class NaT(datetime.datetime):
+    """As that of pandas: of no year, and of the first one in its fields."""
+
+    year = property(lambda self: math.nan)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("oid", [DATE, TIME, TIMETZ, TIMESTAMP, TIMESTAMPTZ])
+@pytest.mark.parametrize("zone", [None, UTC, EAST])
+def test_no_date_at_all(oid: int, zone: datetime.tzinfo | None) -> None:
+    """What shows another year than its fields say is refused, and no infinity."""
+    with pytest.raises((TypeError, ValueError), match="not a date|offset"):
+        encode_value(oid, NaT(1, 1, 1, tzinfo=zone))
+
+
+@pytest.mark.parametrize("oid", [TIME, TIMETZ])
+def test_the_end_of_the_day_as_text(oid: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no midnight, where Python (from 3.14 on) reads it as one."""
+
+    class Time(datetime.time):
+        @classmethod
+        def fromisoformat(cls, text: str) -> datetime.time:
+            return datetime.time.fromisoformat(text.replace("24:", "00:"))
+
+    codec = _codecs_text.TextCodecs(CodecMap()).lookup(oid)
+    monkeypatch.setattr(_codecs_text, "time", Time)
+    for text in "24:00:00", "24:00:00+01":
+        assert decode_value(codec, text.encode()) == text
+    assert decode_value(codec, b"23:59:59") == datetime.time(23, 59, 59)
