@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import io
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import IO, Any, cast
@@ -70,7 +71,23 @@ async def sink(output: Any) -> AsyncIterator[Write]:
 def _writer(file: Any) -> Write:
     if inspect.iscoroutinefunction(file.write):
         return cast("Write", file.write)
+    if isinstance(file, io.RawIOBase):
+        return lambda data: asyncio.to_thread(_write_all, file, data)
     return lambda data: asyncio.to_thread(file.write, data)
+
+
+def _write_all(file: io.RawIOBase, data: bytes) -> None:
+    """Write to a file without a buffer, which may take a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[_some(file, file.write(rest)) :]
+
+
+def _some(file: Any, result: Any) -> Any:
+    """What a file has read, or how much it has written: None is not the end of it."""
+    if result is None and isinstance(file, io.IOBase):
+        raise BlockingIOError(f"{file!r} does not wait: it is open without blocking")
+    return result
 
 
 async def chunks(source: Any) -> AsyncGenerator[Any, None]:
@@ -96,7 +113,8 @@ async def chunks(source: Any) -> AsyncGenerator[Any, None]:
 
 async def _read(file: Any) -> AsyncIterator[bytes]:
     is_async = inspect.iscoroutinefunction(file.read)
-    while chunk := await (
-        file.read(_READ) if is_async else asyncio.to_thread(file.read, _READ)
+    while chunk := _some(
+        file,
+        await (file.read(_READ) if is_async else asyncio.to_thread(file.read, _READ)),
     ):
         yield chunk

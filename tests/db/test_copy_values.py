@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import io
 
 import pytest
 
@@ -356,6 +357,50 @@ async def test_arguments_under_settings_that_lose_something(conn, in_a_block):
         assert await read(conn.copy_out(query, *values, format="text")) == [b"1\n"]
         for name, value in settings.items():
             assert await conn.fetchval(f"SHOW {name}") == value
+
+
+# -- files -----------------------------------------------------------------------------
+
+
+class Pipe(io.RawIOBase):
+    """A file without a buffer: it takes and gives a part at a time, or nothing yet."""
+
+    def __init__(self, data=b"", is_ready=True):
+        self.data, self.is_ready = bytearray(data), is_ready
+
+    def readable(self):
+        return True
+
+    def write(self, data):
+        if not self.is_ready:
+            return None
+        self.data += bytes(data[:7])
+        return min(7, len(data))
+
+    def readinto(self, buffer):
+        if not self.is_ready:
+            return None
+        part = bytes(self.data[: min(7, len(buffer))])
+        del self.data[:7]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+async def test_files_without_a_buffer(conn):
+    """All bytes are written and read, and what a file does not do yet is no end."""
+    await conn.execute("CREATE TEMP TABLE lines (a text)")
+    text = b"".join(b"line %d\n" % n for n in range(100))
+    assert await conn.copy_to_table("lines", source=Pipe(text)) == "COPY 100"
+    pipe = Pipe()
+    assert await conn.copy_from_table("lines", output=pipe) == "COPY 100"
+    assert pipe.data == text
+    for call in (
+        conn.copy_to_table("lines", source=Pipe(text, is_ready=False)),
+        conn.copy_from_table("lines", output=Pipe(is_ready=False)),
+    ):
+        with pytest.raises(BlockingIOError, match="does not wait"):
+            await call
+    assert await conn.fetchval("SELECT count(*) FROM lines") == 100
 
 
 # -- streams ---------------------------------------------------------------------------
