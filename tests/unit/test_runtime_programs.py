@@ -326,7 +326,8 @@ def test_who_does_not_stop_is_killed(start, kind, mains, status, last, reason):
             await [{", ".join(mains)}][worker.index](worker)
 
         _workers.SAME_SIGNAL_S = _crews.SAME_SIGNAL_S = 0
-        signal.signal(signal.SIGTERM, lambda *_: say("one too many"))
+        # says nothing: each word would be answered by a signal, one within the other
+        signal.signal(signal.SIGTERM, lambda *_: None)
         run(main, {len(mains)}, grace={0.001 if reason == "grace" else 1000})
         say("end of the program")
         os._exit(0)
