@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 WHO = "SELECT session_user, pg_catalog.current_setting('role', true)"
 _statements.OWN.add(WHO)
 
+# Places of which is known what their connections have learnt: enough for a cluster, and
+# an end for names whose addresses change.
+_MOST_PLACES = 16
+
 
 class Opener:
     """Makes connections for one event loop's part of a pool.
@@ -52,12 +56,23 @@ class Opener:
         self._settings = settings
         self._loop = loop
         self._clock = clock
-        self._codecs = CodecMap(None, settings.registry)
-        self._descriptions: dict[str, Description] = {}
+        # OIDs mean nothing to another server or database
+        self._learnt: dict[object, tuple[CodecMap, dict[str, Description]]] = {}
 
     def forget(self) -> None:
-        """Tell new connections nothing of what the old ones have learnt of texts."""
-        self._descriptions.clear()
+        """Tell new connections nothing of what the old ones have learnt."""
+        self._learnt.clear()
+
+    def _share(self, session: WireProtocol) -> None:
+        """Let a new session know what others in the same place have learnt."""
+        assert session.place is not None
+        place = session.place.address, session.config.database
+        if place not in self._learnt:
+            if len(self._learnt) == _MOST_PLACES:
+                del self._learnt[next(iter(self._learnt))]
+            self._learnt[place] = CodecMap(None, self._settings.registry), {}
+        codecs, session.descriptions = self._learnt[place]
+        session.codecs = CodecMap(codecs)
 
     async def connect(self, *, listens: bool = False) -> Slot:
         """A new connection that `init` has seen, within the time for connecting.
@@ -100,9 +115,8 @@ class Opener:
             session = await connect_session(
                 settings.listen_config if listens else settings.config,
                 record_class=settings.record_class,
-                codecs=self._codecs,
-                descriptions=self._descriptions,
             )
+            self._share(session)
             return connection_over(session, settings.connection_class)
         dsn, options = settings.listen_args if listens else settings.connect_args
         connection: Any = await settings.connect(

@@ -239,7 +239,7 @@ class PoolPart:
         self.pool.give(lease.slot, self.clock())
 
     def flush(self, which: str) -> None:
-        """Close connections; the next ones know nothing of what these were told."""
+        """Close connections; the next ones know nothing of what these have learnt."""
         self._opener.forget()
         self.pool.flush(which)
         if which != "idle":
@@ -332,6 +332,8 @@ class PoolPart:
                 raise result
 
     async def _connect(self) -> Slot:
+        if not self.pool.slots:
+            self._opener.forget()  # it may be another server that is there now
         slot = await self._opener.connect()
         session: WireProtocol = slot.connection._session
         ref = weakref.ref(slot)

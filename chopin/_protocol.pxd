@@ -111,9 +111,9 @@ cdef class Session:
     cdef double next_deadline
     cdef readonly dict statements        # SQL -> Statement, oldest first
     cdef readonly dict unnamed           # SQL -> Statement that is parsed at each use
-    cdef readonly dict descriptions      # SQL -> Description; a pool shares one
+    cdef public dict descriptions        # SQL -> Description; a pool shares one
     cdef readonly set in_first_flight    # SQL whose Parse and first Execute are sent
-    cdef readonly CodecMap codecs
+    cdef public CodecMap codecs
     cdef readonly object record_class
     cdef public int statement_cache_size
     cdef public int statement_size_limit
