@@ -87,6 +87,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._listener: weakref.ref[Listener] | None = None
+        # ... which is kept for the end that it has asked for
+        self._last_listener: Listener | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._drain_timer: asyncio.TimerHandle | None = None
         self._cancel_timer: asyncio.TimerHandle | None = None
@@ -125,6 +127,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
             exc = ConnectionResetError("the server has closed the connection")
         listener = None if self._listener is None else self._listener()
         self.lost(exc, None if listener is None else listener.on_closed)
+        self._last_listener = None
         self._stop_draining()
         for timer in (self._deadline_timer, self._sweep_timer):
             if timer is not None:
@@ -288,11 +291,17 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close the connection at once; what is in flight fails."""
-        if self.transport is not None:
+        if self.transport is None:
+            return
+        if self.loop.is_closed():
+            self.cut()
+        else:
             self.transport.abort()
 
     def terminate(self) -> None:
         """End the session from any place, without waiting for anything."""
+        if self._listener is not None and not self.closed.done():
+            self._last_listener = self._listener()
         self.lost(None)
         self.abort()
 

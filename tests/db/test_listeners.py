@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import re
+import weakref
 
 import pytest
 
@@ -190,6 +191,22 @@ async def test_termination_listener(connect, observer, how):
     conn.terminate()
     assert len(plain.heard) == len(coroutine.heard) == 1
     assert removed.heard == []
+
+
+@pytest.mark.parametrize("how", ["close", "terminate"])
+async def test_termination_listener_of_what_nobody_has(dsn, how, ears):
+    """Who ends a connection and forgets it has its listeners called all the same."""
+    conn = await chopin.connect(dsn)
+    conn.add_termination_listener(lambda con: ears(con.is_closed()))
+    ended = weakref.ref(conn)
+    if how == "close":
+        await conn.close()
+    else:
+        conn.terminate()
+    del conn
+    assert await ears.until(1) == [(True,)]
+    gc.collect()
+    assert ended() is None
 
 
 async def test_killed_while_idle(connect, observer, ears):

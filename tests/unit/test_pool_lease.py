@@ -408,6 +408,7 @@ async def test_dropped_when_the_pool_has_ended():
     async with Server() as server, create(server) as pool:
         conn = await pool.acquire()
         pool.terminate()
+        await settle()  # until then it is kept, for its listeners
         with pytest.warns(ResourceWarning, match=DROPPED):
             del conn
         await settle()
