@@ -16,6 +16,7 @@ from asyncio import get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from chopin._poolclosing import State
 from chopin._poolstats import PoolStats
 
 if TYPE_CHECKING:
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
 class Operated:
     """The part of `Pool` for who operates it."""
 
-    __slots__ = ()
+    __slots__ = ("_is_disabled", "_live")
 
     _settings: PoolSettings
+    _state: State
+    _is_disabled: bool
     _parts: dict[asyncio.AbstractEventLoop, PoolPart]
+    _live: dict[asyncio.AbstractEventLoop, PoolPart]
     _past: Counts
 
     def get_size(self) -> int:
@@ -118,6 +122,17 @@ class Operated:
                 f'which is expected to be "idle", "gracefully" or "all", got {which!r}'
             )
         self._in_each_loop(lambda part: part.flush(which))
+
+    def disable(self) -> None:
+        """Refuse new work with PoolDisabledError; what is running goes on."""
+        self._is_disabled = True
+        self._live = {}
+
+    def enable(self) -> None:
+        """Undo `disable`."""
+        self._is_disabled = False
+        if self._state is State.OPEN:
+            self._live = dict(self._parts)
 
     def _all_parts(self) -> list[PoolPart]:
         return list(self._parts.values())

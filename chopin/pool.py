@@ -105,8 +105,6 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
     __slots__ = (
         "__weakref__",
         "_closing",
-        "_is_disabled",
-        "_live",
         "_lock",
         "_parts",
         "_past",
@@ -665,24 +663,11 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
 
         return await Retry.of(retry).run(attempt)
 
-    # -- operations --------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------
 
     def is_closing(self) -> bool:
         """Whether the pool is being closed or has been."""
         return self._state in (State.CLOSING, State.CLOSED)
-
-    def disable(self) -> None:
-        """Refuse new work with PoolDisabledError; what is running goes on."""
-        self._is_disabled = True
-        self._live = {}
-
-    def enable(self) -> None:
-        """Undo `disable`."""
-        self._is_disabled = False
-        if self._state is State.OPEN:
-            self._live = dict(self._parts)
-
-    # -- the end -----------------------------------------------------------------------
 
     async def close(
         self,
@@ -714,8 +699,13 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
                 raise PoolError("pool is closing, in another event loop")
             if mode == "fast":
                 self._in_each_loop(lambda part: part.pool.flush("all"))
-            async with asyncio.timeout(timeout):
-                await asyncio.wait([closing])
+            try:
+                async with asyncio.timeout(timeout):
+                    await asyncio.wait([closing])
+            except TimeoutError:
+                if self._closing is closing:
+                    self.terminate()
+                raise
             self._check_called_off(closing)
             return
         changed = asyncio.Event()

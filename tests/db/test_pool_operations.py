@@ -526,6 +526,21 @@ async def test_terminate_during_close(create, observer, application_name):
     await pool.release(conn)
 
 
+async def test_close_again_with_less_patience(create, observer, application_name):
+    """A second `close` waits for the first, and ends both when its own time is over."""
+    pool = await create(max_size=2)
+    conn = await pool.acquire()
+    closing = asyncio.create_task(pool.close())
+    await turns()
+    async with patience():
+        with pytest.raises(TimeoutError):
+            await pool.close(timeout=TINY)
+        await closing
+    assert pool.get_size() == 0
+    await until(observer, SESSIONS_ARE, application_name, 0)
+    await pool.release(conn)
+
+
 async def test_close_is_taken_back_at_any_time(create, observer, application_name):
     """`cancel_close` before, in or after the turn of the last release.
 
