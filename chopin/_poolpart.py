@@ -252,12 +252,16 @@ class PoolPart:
         lease.end()
         own = lease.slot.connection
         own._session.listen(own)
+        own._observers.log.clear()
         own._stop_listening("it was released to the pool")
         if not lease.is_reported:
             self.pool.counts.leaks += 1
         own._session.dirty = True
         _end_use(own._session, "the connection was dropped")
-        self.pool.give(lease.slot, self.clock())
+        if self.settings.reset_hook is not None:
+            self._start_with(lease.slot, self._run_reset(lease, None))
+        else:
+            self.pool.give(lease.slot, self.clock())
 
     # -- what LoopPool asks for --------------------------------------------------------
 

@@ -6,6 +6,7 @@ something still runs on the connection.
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import re
 from typing import ClassVar
@@ -430,6 +431,20 @@ async def test_log_listener_goes_with_the_release(pool):
         await conn.execute(NOTICE)
         await turns()
     assert len(heard) == 1
+
+
+async def test_log_listener_goes_with_the_handle(pool):
+    """That of a handle that was dropped does not hear the next user."""
+    heard = []
+    conn = await pool.acquire()
+    conn.add_log_listener(lambda *said: heard.append(said))
+    with pytest.warns(ResourceWarning, match="dropped"):
+        del conn
+        gc.collect()
+    async with patience(), pool.acquire() as conn:
+        await conn.execute(NOTICE)
+        await turns()
+    assert heard == []
 
 
 async def test_listener_that_was_removed(pool):

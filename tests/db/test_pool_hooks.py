@@ -6,6 +6,7 @@ What is expected here was first seen to hold for asyncpg, but for `idle_timeout`
 
 import asyncio
 import functools
+import gc
 import itertools
 
 import pytest
@@ -268,6 +269,19 @@ async def test_init_that_never_ends(create):
     async with patience():
         await using
     assert len(hook.calls) == 2
+    await assert_serves(pool, size=1)
+
+
+async def test_reset_of_what_was_dropped(create):
+    """A handle that nobody has is taken back as it would be released."""
+    reset = Hook()
+    pool = await create(max_size=1, reset=reset)
+    conn = await pool.acquire()
+    with pytest.warns(ResourceWarning, match="dropped"):
+        del conn
+        gc.collect()
+    async with patience():
+        await reset.entered.wait()
     await assert_serves(pool, size=1)
 
 
