@@ -327,7 +327,7 @@ class PoolPart:
                 results = await some(missing)
         finally:
             # some may not even have begun
-            for _ in range(missing):
+            for _ in range(0 if self._burial.locked() else missing):
                 pool.open_cancelled()
         if pool.is_closing:
             raise PoolError("pool is closed")
@@ -602,6 +602,9 @@ class PoolPart:
 
     def terminate(self) -> None:
         """End everything now, without a word to the server."""
+        if self.loop.is_closed():
+            self.bury()
+            return
         pool = self.pool
         pool.is_closing = True
         self.hub.terminate()

@@ -631,6 +631,30 @@ async def test_loop_is_closed_while_it_connects(create, factory, tcp_dsn):
         assert pool.get_size() == 0
 
 
+async def test_loop_is_closed_while_it_opens_the_pool(factory, dsn):
+    """What was counted for the pool is given back by its end, and once."""
+    entered = []
+
+    async def init(conn):
+        entered.append(conn)
+        if len(entered) == 2:
+            await asyncio.Event().wait()
+
+    budget = chopin.Budget(4)
+    pool = chopin.create_pool(dsn, min_size=3, max_size=3, init=init, budget=budget)
+    with untidy():
+        async with OtherLoop(factory) as last:
+            opening = last.start(asyncio.wait_for(pool, None))
+            assert await looked(lambda: len(entered) == 3)
+            await last.stop()
+            pool.terminate()
+            assert (budget.used, pool.is_closing()) == (0, True)
+            del opening, last, pool
+            entered.clear()
+        # what was opening it is found by the collector
+    assert budget.used == 0
+
+
 @pytest.mark.parametrize("how", ["end", "stop"])
 async def test_loop_that_listens_ends(create, factory, observer, application_name, how):
     """With its loop a listening connection goes; those of other loops stay."""
