@@ -18,6 +18,7 @@ import asyncio
 import functools
 import logging
 import math
+import os
 import random
 import threading
 import time
@@ -74,6 +75,8 @@ class PoolPart:
         self._wake_time = math.inf
         self._on_drained: Callable[[], None] | None = None
         self._burial = threading.Lock()
+        # a fork of this process has no part in it
+        self.pid = os.getpid()
         self.hub = Hub(settings, loop, self.clock, self._opener, self._start, self.pool)
 
     # -- single queries and acquisitions -----------------------------------------------

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import weakref
 from collections.abc import Callable
@@ -98,6 +99,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self._cleans = False
         # whether `end` waits for the server to close, when its place is free there too
         self.lingers = False
+        # a fork of this process has the socket too, and must leave it alone
+        self._pid = os.getpid()
         # groups of statements that are not ended yet, and what ends them
         self.open_groups: dict[object, Callable[[], None]] = {}
         self.restoring = 0
@@ -293,7 +296,7 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         """Close the connection at once; what is in flight fails."""
         if self.transport is None:
             return
-        if self.loop.is_closed():
+        if self.loop.is_closed() or self._pid != os.getpid():
             self.cut()
         else:
             self.transport.abort()
@@ -306,7 +309,13 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self.abort()
 
     def cut(self) -> None:
-        """End the session where its event loop is gone: the server sees it end."""
+        """End the session where its event loop is gone: the server sees it end.
+
+        Not in a fork, where it is the parent's: there, nothing is left of it.
+        """
+        if self._pid != os.getpid():
+            self.lost(None)
+            return
         sock = self.extra_info("socket")
         # uvloop closes its sockets with the loop, and refuses everything then
         with contextlib.suppress(Exception):

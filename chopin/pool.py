@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import warnings
 from asyncio import get_running_loop
@@ -206,9 +207,12 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         return part
 
     def _bury_dead(self, is_dead: Callable[[asyncio.AbstractEventLoop], bool]) -> None:
-        """Forget event loops that were closed with their connections open."""
+        """Forget event loops that were closed with their connections open.
+
+        And those of the process that this one is a fork of.
+        """
         for loop, part in list(self._parts.items()):
-            if is_dead(loop):
+            if part.pid != os.getpid() or is_dead(loop):
                 part.bury()
                 self._past.add(part.pool.counts)
                 self._parts = {k: p for k, p in self._parts.items() if p is not part}
