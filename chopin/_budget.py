@@ -1,7 +1,7 @@
 """How many connections there may be, for all pools and event loops of a process.
 
 Owns: `Budget` and `Limit`.
-Layer L5. Imports L0.
+Layer L5. Imports L0 and `_locks`.
 
 Rules
 - Budgets are a tree: a pool has one of its own, which may be part of one for a database
@@ -18,13 +18,12 @@ Rules
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from time import monotonic
 from typing import NamedTuple, Protocol
 
+from chopin._locks import Lock
 from chopin.exceptions import InterfaceError
 
 # Seconds after which who has not asked again is taken to have stopped.
@@ -65,48 +64,7 @@ class Spender(Protocol):
         """There may be room again, or less than there was."""
 
 
-class _Lock:
-    """A lock, and what is to be done under it by those who must not wait for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._actions: deque[Callable[[], Iterable[Spender]]] = deque()
-        # to be told once the lock is free
-        self._concerned: list[Spender] = []
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._catch_up()
-
-    def __exit__(self, *_: object) -> None:
-        self._release()
-        self._work_off()
-
-    def call(self, action: Callable[[], Iterable[Spender]]) -> None:
-        """Call it under the lock, at once or when whoever has the lock leaves it.
-
-        The spenders that it returns are told then.
-        """
-        self._actions.append(action)
-        self._work_off()
-
-    def _work_off(self) -> None:
-        while self._actions and self._lock.acquire(blocking=False):
-            self._release()
-
-    def _catch_up(self) -> None:
-        while self._actions:
-            self._concerned += self._actions.popleft()()
-
-    def _release(self) -> None:
-        self._catch_up()
-        concerned, self._concerned = self._concerned, []
-        self._lock.release()
-        for spender in concerned:
-            spender.retry_soon()
-
-
-_lock = _Lock()
+_lock = Lock()
 
 
 class Budget:
@@ -211,13 +169,13 @@ class Budget:
         """Count one connection less, and tell who waits for it."""
         _lock.call(partial(self._unclaim, spender))
 
-    def _unclaim(self, spender: Spender) -> list[Spender]:
-        hungry: list[Spender] = []
+    def _unclaim(self, spender: Spender) -> list[Callable[[], None]]:
+        hungry: list[Callable[[], None]] = []
         for budget in self._chain():
             budget.used -= 1
             if spender in budget._spenders:  # it may have left already
                 budget._spenders[spender] -= 1
-            hungry += [s for s in budget._hungry if s is not spender]
+            hungry += [s.retry_soon for s in budget._hungry if s is not spender]
         return hungry
 
     def leave(self, spender: Spender) -> None:

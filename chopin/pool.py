@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 import warnings
 from asyncio import get_running_loop
 from collections.abc import (
@@ -47,6 +46,7 @@ from typing import (
 from chopin._coroutines import returns_coroutine
 from chopin._hub import Listened
 from chopin._lease import PoolAcquireContext, lease_of
+from chopin._locks import Lock
 from chopin._ops import ROW, ROWS, STATUS, VALUE, start_query
 from chopin._poolclosing import State, begin_closing, wait_drained, warn_when_slow
 from chopin._pooloperations import Operated
@@ -121,7 +121,7 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
         # the same while the pool may be used: the one lookup of a single query
         self._live: dict[asyncio.AbstractEventLoop, PoolPart] = {}
         self._past = Counts()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._closing: asyncio.Task[Any] | None = None
 
     def __class_getitem__(cls, _: Any) -> type[Pool]:
@@ -757,17 +757,19 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
     def terminate(self) -> None:
         """Close all connections at once, without a word to the server.
 
-        Whoever is opening the pool gets PoolError.
+        Whoever is opening the pool gets PoolError. May be called from a signal handler.
         """
         if self._state is State.CLOSED:
             return
         if self._state is State.NEW:
             raise PoolError(f"pool is {self._state.value}")
-        with self._lock:
-            self._state = State.CLOSED
-            self._live = {}
+        self._lock.call(self._end)
+
+    def _end(self) -> tuple[Callable[[], None]]:
+        self._state = State.CLOSED
+        self._live = {}
         self._bury_dead(lambda loop: loop.is_closed())
-        self._in_each_loop(PoolPart.terminate)
+        return (lambda: self._in_each_loop(PoolPart.terminate),)
 
 
 def create_pool(dsn: str | None = None, **options: Unpack[PoolOptions]) -> Pool:

@@ -21,6 +21,7 @@ import pytest
 import uvloop
 
 import chopin
+from chopin._poolpart import PoolPart
 from tests.support.backends import Gate, frozen, until
 from tests.support.faultproxy import FaultProxy, Faults
 from tests.support.oneversion import on_one_version
@@ -584,6 +585,28 @@ async def test_collected_while_others_are_counted(
     assert not claim.is_alive()
     assert budgets[0].used == 0
     await until(observer, SESSIONS_ARE, application_name, 0)
+
+
+async def test_terminated_while_a_loop_joins(
+    create, other, observer, application_name, monkeypatch
+):
+    """As by a signal handler, which comes at any point: nobody waits for himself."""
+    pool = create(max_size=2)
+    await other.run(asyncio.wait_for(pool, None))
+    assert await other.run(pool.fetchval("SELECT 1")) == 1
+
+    def make(*args):
+        pool.terminate()
+        return PoolPart(*args)
+
+    monkeypatch.setattr("chopin.pool.PoolPart", make)
+    monkeypatch.setattr(make, "terminate", PoolPart.terminate, raising=False)
+    with pytest.raises(chopin.PoolError, match=CLOSING):
+        await pool.fetchval("SELECT 1")
+    with pytest.raises(chopin.PoolError, match=CLOSED):
+        await pool.fetchval("SELECT 1")
+    await until(observer, SESSIONS_ARE, application_name, 0)
+    assert pool.get_size() == 0
 
 
 @pytest.mark.parametrize("held", [0, 2])

@@ -32,7 +32,7 @@ LAYERS = {
     # L5 user API
     5: "_coroutines _observers _settings _limited connection many customizing"
     " prepared_stmt transaction cursor copying copying_in copying_out _copyfiles"
-    " listening _hub pipeline batching streaming _budget"
+    " listening _hub pipeline batching streaming _locks _budget"
     " _released _lease _slots _looppool _poolpart _poolopening _poolclosing"
     " _pooloperations _poolsettings _poolstats pool retry _crews _workers runtime",
     # L6 extras
