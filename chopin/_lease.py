@@ -119,6 +119,7 @@ class Lease:
         is_reported: as a leak.
         is_scoped: an `async with` block will release it, and so its task.
         name: of the task that acquired it.
+        pool: is not dropped as long as somebody holds a connection of it.
         since: when it was acquired.
         timeout: that was given for that.
     """
@@ -130,6 +131,7 @@ class Lease:
         "is_scoped",
         "name",
         "part",
+        "pool",
         "since",
         "slot",
         "task_ref",
@@ -140,6 +142,7 @@ class Lease:
         self, part: PoolPart, slot: Slot, since: float, timeout: float | None
     ) -> None:
         self.part = part
+        self.pool: Pool | None = None
         self.slot = slot
         self.since = since
         self.timeout = timeout
@@ -172,6 +175,7 @@ class Lease:
     def end(self) -> None:
         """The connection is released."""
         self.active = False
+        self.pool = None
         self.part.leases.discard(self)
         self.slot.lease = None
         held = _holding.get()

@@ -536,7 +536,9 @@ class Pool(Operated, Listened, Copying, PoolBatched, PoolPipelined):
 
     async def _acquire(self, timeout: float | None) -> Connection:
         part = self._live.get(get_running_loop()) or self._part()
-        return await part.acquire(timeout)
+        connection = await part.acquire(timeout)
+        connection._lease.pool = self  # type: ignore[attr-defined]
+        return connection
 
     async def release(
         self, connection: Connection, *, timeout: float | None = None

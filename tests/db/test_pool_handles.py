@@ -140,6 +140,20 @@ async def test_released(pool, method_names, again):
     await assert_serves(pool, size=1)
 
 
+async def test_pool_that_nobody_has(dsn):
+    """It lives as long as somebody has a connection of it."""
+    conn = await (await chopin.create_pool(dsn, min_size=1, max_size=1)).acquire()
+    gc.collect()
+    await turns()
+    assert await conn.fetchval("SELECT 1") == 1
+    with pytest.warns(ResourceWarning, match="unclosed pool"):
+        with pytest.warns(ResourceWarning, match="was acquired from a pool"):
+            del conn
+            gc.collect()
+        await turns()
+        gc.collect()
+
+
 async def test_released_in_its_block(pool):
     """A connection that was given back inside of its block is of no more use there."""
     async with pool.acquire() as conn:
