@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from chopin import _statements
 from chopin._copy import CopyInOp, CopyOutOp, describe_columns
 from chopin._copysql import columns_of, quoted
-from chopin._execute import ATTEMPTS, Turn, begun, heal, learn_types, unblocked
+from chopin._execute import ATTEMPTS, Turn, alone, begun, heal, learn_types, unblocked
 from chopin._ops import ROWS, start_own, start_parse_and_execute, start_prepare
 from chopin._protocol import Statement
 from chopin.exceptions import InvalidCachedStatementError, PostgresError
@@ -125,6 +125,7 @@ async def start_with_columns(
     for attempt in range(ATTEMPTS):
         op: _Op | None = None
         async with Turn(session):
+            await alone(session)
             known = session.copied.get(key)
             is_idle = session.transaction_status == "I" and not session.riders
             if known is None or not (is_idle and _holds(known, session)):

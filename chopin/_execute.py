@@ -35,11 +35,13 @@ from chopin._ops import (
     STREAM,
     VALUE,
     fits,
+    is_behind,
     known_statement,
     start_cached,
     start_own,
     start_parse_and_execute,
     start_prepare,
+    start_sync,
 )
 from chopin._outcomes import begun_block, may_commit
 from chopin._protocol import Statement
@@ -230,6 +232,8 @@ async def _send(
 ) -> QueryOp:
     """Send the statement in its turn."""
     async with Turn(session):
+        if want == STREAM:
+            await alone(session)
         return await _send_now(session, sql, args, want, column, shape)
 
 
@@ -349,6 +353,17 @@ async def unblocked(session: Session) -> None:
         session.ensure_open()
         session.gate.ensure_free()
         await session.gate.wait_unblocked()
+
+
+async def alone(session: Session) -> None:
+    """Wait until no call is in flight, for who has the turn.
+
+    For what cannot be run again once it has begun, because its rows were taken from the
+    user or given to him: the request to cancel a call ahead of it could hit it.
+    """
+    if is_behind(session):
+        await start_sync(session, takes_riders=False)
+        await unblocked(session)
 
 
 async def calls_sent(session: WireProtocol) -> None:

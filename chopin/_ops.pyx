@@ -601,8 +601,12 @@ cdef int put_describe(WriteBuffer out, bytes name) except -1:
 
 cdef int finish_group(Session session, Op op, bytes program) except -1:
     """Riders are taken, the program is set, Sync is written: send the operation."""
-    session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
     ahead_written(session)
+    return end_group(session, op, program)
+
+
+cdef int end_group(Session session, Op op, bytes program) except -1:
+    session.out.put_raw(PyBytes_AS_STRING(SYNC), 5)
     op.loop = session.loop
     op.program = program
     op.step = PyBytes_AS_STRING(op.program)
@@ -690,12 +694,32 @@ def start_prepare(Session session, str sql, bytes name, bint keep, bint parse=Tr
 # -- what is in all of them -----------------------------------------------------------
 
 
-def start_sync(Session session):
-    """Send Sync alone: its answer shows that the server is there."""
+def start_sync(Session session, bint takes_riders=True):
+    """Send Sync alone: its answer shows that the server is there, and has done the rest.
+
+    Args:
+        takes_riders: whether what waits to ride goes ahead of it.
+    """
     cdef Op op = Op.__new__(Op)
     check_writable(session)
-    finish_group(session, op, session.put_ahead(op))
+    if takes_riders:
+        finish_group(session, op, session.put_ahead(op))
+    else:
+        end_group(session, op, b"")
     return op
+
+
+def is_behind(Session session):
+    """Whether what is sent now would be behind a call of somebody's.
+
+    When that is cancelled, the request for it may hit what is behind.
+    """
+    cdef Op op = session.head
+    while op is not None:
+        if not op.restores:
+            return True
+        op = op.next
+    return False
 
 
 cdef int refuse_copy(Op op, unsigned char kind, bint has_sync=True) except -1:

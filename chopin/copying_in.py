@@ -34,7 +34,7 @@ from chopin._copy import CopyInOp, start_copy_in
 from chopin._copycolumns import forget, start_with_columns
 from chopin._copyfiles import Data, chunks
 from chopin._copytext import text_of
-from chopin._execute import ATTEMPTS, Turn, within
+from chopin._execute import ATTEMPTS, Turn, alone, within
 from chopin._streams import NOTHING
 from chopin.exceptions import InterfaceError, PostgresError
 from chopin.streaming import Loan, Use, in_its_loop
@@ -169,6 +169,7 @@ class CopyIn:
         session = connection._session
         if self._format is not None:
             async with Turn(session):
+                await alone(session)
                 command = self._command(self._format, sql.columns_of(self._columns))
                 self._op = start_copy_in(session, command, None)
             return

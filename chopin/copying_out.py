@@ -24,7 +24,7 @@ from chopin._copycolumns import (
     start_with_columns,
     start_with_query,
 )
-from chopin._execute import Turn, begun
+from chopin._execute import Turn, alone, begun
 from chopin._ops import RowsOp
 from chopin.streaming import Loan, Stream, T, start_stream
 
@@ -83,6 +83,7 @@ class CopyOut(Stream[T]):
     async def _start_bytes(self, connection: Connection, format: str) -> RowsOp:
         session = connection._session
         async with Turn(session):
+            await alone(session)
             if self._args:
                 escapes = session.parameters.get("standard_conforming_strings") == "off"
                 literals = await literals_of(session, self._source, self._args)

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from chopin import _statements
-from chopin._execute import ATTEMPTS, Turn, heal, statements_for, unblocked
+from chopin._execute import ATTEMPTS, Turn, alone, heal, statements_for, unblocked
 from chopin._many import ManyOp, start_many
 from chopin._protocol import Statement
 from chopin._shapes import row_shape
@@ -139,11 +139,9 @@ class ManyTimes:
                 try:
                     return await op
                 except PostgresError as error:
-                    # an iterator is used up; a sequence can be sent again
                     if (
-                        statement is None
+                        _is_repeatable(args, statement)
                         and attempt + 1 < ATTEMPTS
-                        and isinstance(args, (list, tuple))
                         and heal(self._session, command, op, error)
                     ):
                         continue
@@ -167,22 +165,22 @@ class ManyTimes:
         Arguments that do not fit may do so once the statement is described again.
         """
         session = self._session
+        is_repeatable = _is_repeatable(args, held)
         async with Turn(session):
             statement = held or await self._statement_for(
                 command, shape, isinstance(args, AsyncIterable)
             )
             op = start_many(session, statement, want_rows, shape)
             try:
-                await _feed(op, args, session)
-                await _may_begin(op, session)
+                await _feed(op, args, session, is_repeatable)
+                await _may_begin(op, session, is_repeatable)
                 op.finish()
             except BaseException as error:
                 op.give_up()
                 may_fit = (
                     isinstance(error, DataError)
-                    and held is None
+                    and is_repeatable
                     and statement.has_fitted
-                    and isinstance(args, (list, tuple))
                     and not op.sent
                     and session.transaction_status != "E"
                 )
@@ -209,14 +207,19 @@ class ManyTimes:
         return Statement(self._session, command, b"", found.description)
 
 
-async def _feed(op: ManyOp, args: Rows, session: Session) -> None:
+def _is_repeatable(args: Rows, held: Statement | None) -> bool:
+    """Whether it can be sent again: an iterator is used up."""
+    return held is None and isinstance(args, (list, tuple))
+
+
+async def _feed(op: ManyOp, args: Rows, session: Session, is_repeatable: bool) -> None:
     """Feed rows of arguments to an operation until it wants no more."""
     if isinstance(args, AsyncIterable):
         session.feeder = asyncio.current_task()
         try:
             async for row in args:
                 if op.feed((row,)):
-                    await _send_part(op, session)
+                    await _send_part(op, session, is_repeatable)
                 if op.is_over():
                     break
         finally:
@@ -224,10 +227,10 @@ async def _feed(op: ManyOp, args: Rows, session: Session) -> None:
     else:
         rows = iter(args)
         while op.feed(rows):
-            await _send_part(op, session)
+            await _send_part(op, session, is_repeatable)
 
 
-async def _may_begin(op: ManyOp, session: Session) -> None:
+async def _may_begin(op: ManyOp, session: Session, is_repeatable: bool) -> None:
     """Wait until the first part can be written.
 
     While the user's code made rows, a call ahead may have been cancelled: the request
@@ -235,11 +238,13 @@ async def _may_begin(op: ManyOp, session: Session) -> None:
     """
     if not op.sent:
         await unblocked(session)
+        if not is_repeatable:
+            await alone(session)
 
 
-async def _send_part(op: ManyOp, session: Session) -> None:
+async def _send_part(op: ManyOp, session: Session, is_repeatable: bool) -> None:
     """Write what is encoded; let replies in; wait while the server does not read."""
-    await _may_begin(op, session)
+    await _may_begin(op, session, is_repeatable)
     op.send()
     await asyncio.sleep(0)
     await session.gate.wait_writable()

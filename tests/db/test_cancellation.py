@@ -746,6 +746,93 @@ async def test_late_cancel_request_while_rows_are_made(
         await conn.close()
 
 
+async def taken_at_gate(conn, gate, method):
+    """What takes its rows from the user, or gives them away before its end; 3 rows."""
+    query = (
+        f"SELECT CASE n WHEN 3 THEN pg_advisory_xact_lock_shared({gate.key})::text"
+        " ELSE repeat('x', 20000) END FROM generate_series(1, 3) AS n"
+    )
+    if method == "executemany":
+        return await conn.executemany(
+            "SELECT pg_advisory_xact_lock_shared($1)", iter([(gate.key,)] * 3)
+        )
+    if method == "executemany in parts":
+        rows = ((gate.key, "x" * 30_000) for _ in range(3))
+        return await conn.executemany(
+            "SELECT $2::text FROM pg_advisory_xact_lock_shared($1)", rows
+        )
+    if method == "copy records":
+        records = [(n,) for n in range(3)]
+        status = await conn.copy_records_to_table(
+            "gated", records=records, columns=["a"]
+        )
+        return int(status.split()[1])
+    if method == "copy bytes in":
+        status = await conn.copy_to_table("gated", source=b"1\n2\n3\n", columns=["a"])
+        return int(status.split()[1])
+    if method == "copy bytes out":
+        chunks = [chunk async for chunk in conn.copy_out(query, format="csv")]
+        return b"".join(chunks).count(b"\n")
+    if method == "copy rows out":
+        return len([_ async for _ in conn.copy_out(query)])
+    if method == "stream":
+        return len([_ async for _ in conn.stream(query)])
+    raise ValueError(method)
+
+
+@pytest.mark.parametrize("begins", [False, True])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "executemany",
+        "executemany in parts",
+        "copy records",
+        "copy bytes in",
+        "copy bytes out",
+        "copy rows out",
+        "stream",
+    ],
+)
+async def test_late_cancel_request_for_what_cannot_be_repeated(
+    method, begins, connect, tcp_dsn, observer
+):
+    """What could not be sent once more waits until nothing is ahead of it."""
+    async with FaultProxy(tcp_dsn) as proxy:
+        conn = await connect(proxy.dsn, ssl="disable")
+        with Gate(observer) as first, Gate(observer) as second:
+            await conn.execute(
+                "CREATE TEMP TABLE gated (a int, b text DEFAULT"
+                f" pg_advisory_xact_lock_shared({second.key})::text)"
+            )
+            with second.ajar():
+                assert await taken_at_gate(conn, second, method) == 3
+            slow = asyncio.create_task(conn.fetchval(f"SELECT 1 FROM {first.sql}"))
+            await first.reached()
+            if begins:
+                block = conn.transaction()
+                await block.start()
+            behind = asyncio.create_task(taken_at_gate(conn, second, method))
+            await asyncio.sleep(0.01)
+            proxy.may_cancel.clear()
+            slow.cancel()
+            await proxy.until_cancels(1)
+            first.open()
+            waits = (
+                "SELECT state LIKE 'idle%%' OR EXISTS (SELECT FROM pg_locks AS l"
+                " WHERE l.objid = %s AND l.pid = a.pid AND NOT granted)"
+                " FROM pg_stat_activity AS a WHERE pid = %s"
+            )
+            await until(observer, waits, second.key, conn.get_server_pid())
+            proxy.may_cancel.set()
+            await proxy.until_cancels_ended(1)
+            second.open()
+            assert await behind == 3
+            if begins:
+                await block.commit()
+        await assert_whole(conn, observer)
+        await conn.close()
+
+
 @pytest.mark.parametrize("method", ["execute", "fetch"])
 async def test_late_cancel_request_for_what_has_committed(
     method, connect, tcp_dsn, observer, marks
@@ -897,19 +984,16 @@ async def test_block_that_ends_while_its_begin_fails(conn, observer, tidy):
 
 
 async def test_close_behind_a_cancelled_call(connect, tcp_dsn, observer):
-    """A stream that has come and is not read yet does not keep it from ending."""
+    """A stream that waits for it to be over does not keep a connection open."""
     async with FaultProxy(tcp_dsn) as proxy:
         conn = await connect(proxy.dsn, ssl="disable")
-        await conn.fetch("SELECT 1")  # known, so that the stream is sent at once
+        await conn.fetch("SELECT 1")  # known: nothing of it need be asked
         with Gate(observer) as gate:
             slow = asyncio.create_task(conn.fetchval(f"SELECT 1 FROM {gate.sql}"))
             await gate.reached()
-            has_row, may_end = asyncio.Event(), asyncio.Event()
 
             async def read():
-                async for _ in conn.stream("SELECT 1"):
-                    has_row.set()
-                    await may_end.wait()
+                return [row async for row in conn.stream("SELECT 1")]
 
             reading = asyncio.create_task(read())
             await asyncio.sleep(0)
@@ -917,14 +1001,15 @@ async def test_close_behind_a_cancelled_call(connect, tcp_dsn, observer):
             slow.cancel()
             await proxy.until_cancels(1)
             gate.open()
-            await has_row.wait()
+            idle = "SELECT state = 'idle' FROM pg_stat_activity WHERE pid = %s"
+            await until(observer, idle, conn.get_server_pid())
             with stuck_for(10):
                 closing = asyncio.create_task(conn.close(timeout=20))
                 await asyncio.sleep(0)
                 proxy.may_cancel.set()
                 await closing
-            may_end.set()
-            await reading
+            with pytest.raises(chopin.InterfaceError, match="connection is closed"):
+                await reading
         assert conn.is_closed()
 
 
