@@ -341,7 +341,15 @@ async def _learn_again(session: Session) -> None:
 async def prepare(session: Session, sql: str, name: bytes) -> Statement:
     """A statement that the caller holds, with codecs for all its types."""
     async with Turn(session):
-        statement: Statement = await start_prepare(session, sql, name, False)
+        for attempt in range(ATTEMPTS):
+            op = start_prepare(session, sql, name, False)
+            try:
+                statement = await op
+                break
+            except PostgresError as error:
+                if attempt + 1 == ATTEMPTS or not was_hit(session, sql, op, error):
+                    raise
+                await unblocked(session)
         await unblocked(session)
         await learn_types(session, statement.description)
     return statement
@@ -455,6 +463,11 @@ def heal(session: Session, sql: str, op: Op | None, error: PostgresError) -> boo
         session.riders.extend(("ROLLBACK", *block))
         return True
     return status == "I"
+
+
+def was_hit(session: Session, sql: str, op: Op, error: PostgresError) -> bool:
+    """`heal`, of nothing but a cancellation that was meant for the operation ahead."""
+    return error.sqlstate == _CANCELED and heal(session, sql, op, error)
 
 
 def heal_group(

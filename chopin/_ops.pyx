@@ -695,7 +695,7 @@ def start_prepare(Session session, str sql, bytes name, bint keep, bint parse=Tr
 
 
 def start_sync(Session session, bint takes_riders=True):
-    """Send Sync alone: its answer shows that the server is there, and has done the rest.
+    """Send Sync alone: its answer shows that the server has done what came before.
 
     Args:
         takes_riders: whether what waits to ride goes ahead of it.

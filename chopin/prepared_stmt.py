@@ -16,13 +16,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from chopin._execute import Turn
+from chopin._execute import ATTEMPTS, Turn, was_hit
 from chopin._fitting import Row
 from chopin._ops import ROW, ROWS, VALUE, start_execute
 from chopin._released import check_held
 from chopin._shapes import row_shape
 from chopin.cursor import CursorFactory
-from chopin.exceptions import InterfaceError
+from chopin.exceptions import InterfaceError, PostgresError
 from chopin.many import Rows
 from chopin.types import Attribute, Type
 
@@ -262,13 +262,22 @@ class PreparedStatement(Generic[Row]):
         session = connection._session
         if shape is None:
             shape = self._shape
+        epoch = session.epoch
         async with connection._limited(statement.sql, args, timeout):
-            async with Turn(session):
-                op = start_execute(session, statement, args, want, column, shape)
-            op.keeps_status = True
-            result = await op
-        self._last_status = op.status
-        return result
+            for attempt in range(ATTEMPTS):
+                async with Turn(session):
+                    op = start_execute(session, statement, args, want, column, shape)
+                op.keeps_status = True
+                try:
+                    result = await op
+                    self._last_status = op.status
+                    return result
+                except PostgresError as error:
+                    if attempt + 1 == ATTEMPTS or session.epoch != epoch:
+                        raise
+                    if not was_hit(session, statement.sql, op, error):
+                        raise
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _parsed(plan: Any) -> Any:

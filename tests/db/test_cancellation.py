@@ -702,6 +702,41 @@ async def test_late_cancel_request(method, connect, tcp_dsn, observer):
         await conn.close()
 
 
+@pytest.mark.parametrize("method", ["prepare", "fetchval"])
+async def test_late_cancel_request_for_a_statement_that_is_held(
+    method, connect, tcp_dsn, observer, marks
+):
+    """Neither its Parse nor its execution is hit, while one waits for a lock."""
+    sql = "SELECT 7 WHERE NOT EXISTS (SELECT FROM marks WHERE false)"
+    async with FaultProxy(tcp_dsn) as proxy:
+        conn = await connect(proxy.dsn, ssl="disable")
+        held = await conn.prepare(sql)
+        with Gate(observer) as first:
+            slow = asyncio.create_task(conn.fetchval(f"SELECT 1 FROM {first.sql}"))
+            await first.reached()
+            with observer.transaction():
+                observer.execute("LOCK TABLE marks")
+                call = conn.prepare(sql) if method == "prepare" else held.fetchval()
+                behind = asyncio.create_task(call)
+                await asyncio.sleep(0)
+                proxy.may_cancel.clear()
+                slow.cancel()
+                await proxy.until_cancels(1)
+                first.open()
+                waits = (
+                    "SELECT count(*) = 1 FROM pg_locks WHERE pid = %s AND NOT granted"
+                )
+                await until(
+                    observer, waits + " AND relation > 0", conn.get_server_pid()
+                )
+                proxy.may_cancel.set()
+                await proxy.until_cancels_ended(1)
+            answer = await behind
+            assert (await answer.fetchval() if method == "prepare" else answer) == 7
+        await assert_whole(conn, observer)
+        await conn.close()
+
+
 @pytest.mark.parametrize("n", [1, 300])
 @pytest.mark.parametrize("is_slow", [True, False])
 async def test_late_cancel_request_while_rows_are_made(
