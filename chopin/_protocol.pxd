@@ -129,6 +129,7 @@ cdef class Session:
     cdef uint64_t flushed                # those handed to the transport
     cdef public bint dirty               # what ran may have left something behind
     cdef public bint made_temporary      # such as a temporary table, perhaps
+    cdef public bint has_altered     # in a block that is open; see _statements.TAGS
     cdef readonly str last_sql           # the text that was sent last
     cdef public object after_block       # called when a block has ended, while it reads
 

@@ -79,6 +79,7 @@ class Session:
     left_with: int
     feeder: object
     made_temporary: bool
+    has_altered: bool
     last_sql: str | None
 
     backend_pid: int

@@ -83,14 +83,6 @@ cdef double NEVER = float("inf")
 cdef Py_ssize_t FRAME_LIMIT = 1 << 30     # the server's own limit on a message
 cdef Py_ssize_t STARTING_LIMIT = 1 << 18  # on all of the startup; 600 bytes are usual
 
-# Commands after which prepared statements cannot be relied on.
-cdef dict TAGS = {
-    b"ALTER": _statements.forget_all,
-    b"DROP": _statements.forget_all,
-    b"DISCARD ALL": _statements.lose_all,
-    b"DEALLOCATE ALL": _statements.lose_all,
-}
-
 
 cdef class Op(Waiter):
     """One operation: messages up to its ReadyForQuery, and who waits for it."""
@@ -382,6 +374,8 @@ cdef class Session:
         if self.after_block is not None and data[0] == TXN_IDLE != self.txn:
             self.after_block()
         self.txn = data[0]
+        if data[0] == TXN_IDLE:
+            self.has_altered = False
         self.head = op.next
         op.next = None
         if self.head is None:
@@ -454,10 +448,12 @@ cdef class Session:
         if size < 5 or not (
             (data[0] == c"A" and data[1] == c"L")
             or (data[0] == c"D" and data[2] != c"L")
+            or (data[0] == c"C" and data[1] == c"R")
+            or (data[0] == c"R" and data[1] == c"O")
         ):
             return 0
         tag = PyBytes_FromStringAndSize(<const char *>data, size).rstrip(b"\0")
-        action = TAGS.get(tag) or TAGS.get(tag.split(b" ")[0])
+        action = _statements.TAGS.get(tag) or _statements.TAGS.get(tag.split(b" ")[0])
         if action is not None:
             action(self)
         return 0

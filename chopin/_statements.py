@@ -169,6 +169,32 @@ def lose_all(session: Session) -> None:
     session.statements.clear()
 
 
+def _altered(session: Session) -> None:
+    session.has_altered = True
+    forget_all(session)
+
+
+def _created(session: Session) -> None:
+    session.has_altered = True
+
+
+def _undone(session: Session) -> None:
+    """What was described since it began may have other types."""
+    if session.has_altered:
+        forget_all(session)
+
+
+#: Commands after which prepared statements cannot be relied on, by their tags.
+TAGS = {
+    b"ALTER": _altered,
+    b"DROP": _altered,
+    b"CREATE": _created,
+    b"ROLLBACK": _undone,
+    b"DISCARD ALL": lose_all,
+    b"DEALLOCATE ALL": lose_all,
+}
+
+
 def sweep(session: Session) -> None:
     """Drop the statements that were not used since the last sweep.
 

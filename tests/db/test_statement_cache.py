@@ -328,6 +328,58 @@ async def test_stale_statement_is_forgotten_inside_of_a_block(conn, alter):
         assert await conn.fetch(query) == [(1, None)]
 
 
+@pytest.mark.parametrize(
+    ("made", "undone"),
+    [
+        ("ALTER TABLE pg_temp.t ALTER a TYPE text", "ROLLBACK"),
+        ("ALTER TABLE pg_temp.t ALTER a TYPE text", "ROLLBACK TO s; COMMIT"),
+        ("ALTER TABLE pg_temp.t ALTER a TYPE text", "ROLLBACK TO s; ROLLBACK"),
+        ("DROP TABLE pg_temp.t; CREATE TEMP TABLE t (a text)", "ROLLBACK"),
+        ("SAVEPOINT r; ALTER TABLE pg_temp.t ALTER a TYPE text", "COMMIT of nothing"),
+    ],
+)
+async def test_types_that_are_undone(conn, made, undone):
+    """A statement that was prepared for types of a block does not outlive them."""
+    insert = "INSERT INTO pg_temp.t VALUES ($1)"
+    await conn.execute("CREATE TEMP TABLE t (a int)")
+    await conn.execute("BEGIN; SAVEPOINT s")
+    await conn.execute(made)
+    await conn.execute(insert, "x")
+    if undone == "COMMIT of nothing":
+        with pytest.raises(chopin.DivisionByZeroError):
+            await conn.execute("SELECT 1 / 0")
+        assert await conn.execute("COMMIT") == "ROLLBACK"
+    else:
+        if undone.startswith("ROLLBACK TO s; R"):
+            await conn.execute("ROLLBACK TO s; ALTER TABLE t ALTER a TYPE text")
+            await conn.execute(insert, "x")
+            undone = "ROLLBACK"
+        await conn.execute(undone)
+    assert await conn.execute(insert, 5) == "INSERT 0 1"
+
+
+async def test_table_that_is_undone(conn):
+    """Nor one for a table that was never there, when another one takes its name."""
+    insert = "INSERT INTO pg_temp.t VALUES ($1)"
+    with pytest.raises(ZeroDivisionError):
+        async with conn.transaction():
+            await conn.execute("CREATE TEMP TABLE t (a text)")
+            await conn.execute(insert, "x")
+            raise ZeroDivisionError
+    await conn.execute("CREATE TEMP TABLE t (a int)")
+    assert await conn.execute(insert, 5) == "INSERT 0 1"
+
+
+async def test_undone_without_ddl(conn):
+    """A block that is rolled back and has altered nothing leaves the cache alone."""
+    await conn.execute("CREATE TEMP TABLE t (a int)")
+    await conn.fetch("SELECT 'kept', $1::int", 1)
+    await conn.execute("BEGIN")
+    await conn.execute("INSERT INTO pg_temp.t VALUES ($1)", 1)
+    await conn.execute("ROLLBACK")
+    assert await held(conn, "kept") == 1
+
+
 async def test_search_path(conn, observer):
     """A change of search_path leads a statement to the other table."""
     observer.execute("CREATE SCHEMA chopin_path")
