@@ -29,6 +29,7 @@ from chopin._ops cimport (
     ahead_written,
     check_writable,
     limit_for,
+    may_fit,
     put_bind,
     put_describe,
     put_parse,
@@ -204,6 +205,8 @@ cdef class GroupOp(QueryOp):
 def start_group(Session session, list requests, double deadline):
     """Send statements as one group: the answers are told when it is committed.
 
+    None if one of them is to be described again, as for `start_cached`.
+
     Args:
         requests: at least one (Statement, arguments, ROWS, ROW, VALUE, STATUS or
             RESULT, column for VALUE, shape of the rows or None).
@@ -237,6 +240,8 @@ def start_group(Session session, list requests, double deadline):
     except BaseException as error:
         out.length = out.message = mark
         if op.parts and session.is_open:
+            if may_fit(session, (<Part>op.parts[-1]).statement, error):
+                return None
             note_index(error, len(op.parts) - 1)
         raise
     ahead_written(session)
@@ -248,6 +253,7 @@ def start_group(Session session, list requests, double deadline):
     op.begin_part()
     for request in requests:
         statement = <Statement>(<tuple>request)[0]
+        statement.has_fitted = True
         session.note(op, statement.sql, statement)
     op.sql = session.last_sql = text_of(requests)
     session.submit(op)

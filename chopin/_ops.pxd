@@ -61,6 +61,7 @@ cdef int bind(Session session, bytes portal, Statement statement, tuple args) ex
 cdef int put_bind(
     WriteBuffer out, bytes portal, Statement statement, tuple args, Py_ssize_t element
 ) except -1
+cpdef bint may_fit(Session session, Statement statement, error) except -1
 cdef int limit_for(Statement statement, int want) noexcept
 cdef int finish_group(Session session, Op op, bytes program) except -1
 cdef int put_describe(WriteBuffer out, bytes name) except -1

@@ -322,8 +322,7 @@ cpdef start_cached(
 ):
     """`start_query` for who has the turn already.
 
-    None also if the arguments do not fit a statement that others have fitted: the types
-    of its parameters may be out of date, and who asks the server again knows for sure.
+    None also if the statement is to be described again, see `may_fit`.
     """
     cdef Statement statement
     found = None if session.pooled else session.statements.get(query)
@@ -341,11 +340,25 @@ cpdef start_cached(
                 session, statement, args, want, column, shape
             )
         return start_execute(session, statement, args, want, column, shape)
-    except DataError:
-        if not statement.has_fitted or session.txn == TXN_FAILED:
+    except DataError as error:
+        if not may_fit(session, statement, error):
             raise
-    _statements.doubt(session, statement.sql)
     return None
+
+
+cpdef bint may_fit(Session session, Statement statement, error) except -1:
+    """Whether an argument may fit the statement when it has been described again.
+
+    Others have fitted it: the types of its parameters may be out of date, of which the
+    server says nothing. It is forgotten then. In a failed block nobody can ask.
+    """
+    if (
+        not isinstance(error, DataError) or not statement.has_fitted
+        or session.txn == TXN_FAILED
+    ):
+        return False
+    _statements.doubt(session, statement.sql)
+    return True
 
 
 def fits(Session session, Statement statement, shape):

@@ -266,15 +266,18 @@ async def _send_batch(
     session: Session, requests: list[_Request], shape: Any
 ) -> GroupOp:
     """Describe what is not known yet, in one flight, and send the group."""
-    found = await statements_for(session, [(sql, shape) for sql, _ in requests])
-    group = []
-    for index, (sql, args) in enumerate(requests):
-        statement = found[sql]
-        if isinstance(statement, Exception):
-            statement.batch_index = index  # type: ignore[attr-defined]
-            raise statement
-        group.append((statement, args, RESULT, 0, shape))
-    return start_group(session, group, 0.0)
+    op = None
+    while op is None:
+        found = await statements_for(session, [(sql, shape) for sql, _ in requests])
+        group = []
+        for index, (sql, args) in enumerate(requests):
+            statement = found[sql]
+            if isinstance(statement, Exception):
+                statement.batch_index = index  # type: ignore[attr-defined]
+                raise statement
+            group.append((statement, args, RESULT, 0, shape))
+        op = start_group(session, group, 0.0)
+    return op
 
 
 async def _until_healed(

@@ -16,12 +16,12 @@ import asyncio
 from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from chopin import _statements
 from chopin._execute import ATTEMPTS, Turn, alone, heal, statements_for, unblocked
 from chopin._many import ManyOp, start_many
+from chopin._ops import may_fit
 from chopin._protocol import Statement
 from chopin._shapes import row_shape
-from chopin.exceptions import DataError, PostgresError
+from chopin.exceptions import PostgresError
 
 if TYPE_CHECKING:
     from chopin._fitting import Row, Shape
@@ -177,16 +177,9 @@ class ManyTimes:
                 op.finish()
             except BaseException as error:
                 op.give_up()
-                may_fit = (
-                    isinstance(error, DataError)
-                    and is_repeatable
-                    and statement.has_fitted
-                    and not op.sent
-                    and session.transaction_status != "E"
-                )
-                if not may_fit:
+                is_unsent = is_repeatable and not op.sent
+                if not is_unsent or not may_fit(session, statement, error):
                     raise
-                _statements.doubt(session, command)
             else:
                 statement.has_fitted = True
                 return op

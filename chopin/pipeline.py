@@ -456,8 +456,7 @@ class Pipeline:
             if statement is None or not fits(session, statement, reply.shape):
                 return False
             found[reply.query] = statement
-        self._send(unit, found)
-        return True
+        return self._send(unit, found)
 
     def _send_one(self, unit: _Unit) -> bool:
         """Send a cached statement by itself, as `Connection.fetch` does."""
@@ -539,25 +538,21 @@ class Pipeline:
             if not is_first and (is_bad or session.gate.blocked):
                 break  # until what was sent just now has been done
             queue.popleft()
-            self._send(unit, found)
+            if not self._send(unit, found):
+                queue.appendleft(unit)
+                break
             is_first = False
 
-    def _send(self, unit: _Unit, found: dict[str, Statement | Exception]) -> None:
-        """Send a unit, whose statements are known, or fail it."""
+    def _send(self, unit: _Unit, found: dict[str, Statement | Exception]) -> bool:
+        """Send a unit, whose statements are known, or fail it; False to describe it."""
         requests = []
         for index, reply in enumerate(unit.replies):
             statement = found[reply.query]
             if isinstance(statement, Exception):
                 self._fail(unit, statement, index)
-                return
+                return True
             requests.append(
-                (
-                    statement,
-                    reply.args,
-                    reply.want,
-                    reply.request_column,
-                    reply.shape,
-                )
+                (statement, reply.args, reply.want, reply.request_column, reply.shape)
             )
         deadline = 0.0
         if self._timeout is not None:
@@ -566,8 +561,10 @@ class Pipeline:
             op = start_group(self._session, requests, deadline)
         except Exception as error:
             self._fail(unit, error, getattr(error, "batch_index", None))
-            return
-        self._sent(unit, op)
+            return True
+        if op is not None:
+            self._sent(unit, op)
+        return op is not None
 
     # -- answers -----------------------------------------------------------------------
 

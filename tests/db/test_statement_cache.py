@@ -542,6 +542,39 @@ async def test_many_parameters_changed_by_another(conn, alter):
     assert await conn.executemany(insert, [("a",), ("b",)]) == 2
 
 
+async def in_a_pipeline(conn, *statements):
+    """Queue statements, each by itself, and await them."""
+    async with conn.pipeline() as pipeline:
+        replies = [pipeline.fetch(*each) for each in statements]
+        return [await reply for reply in replies]
+
+
+async def in_a_group(conn, *statements):
+    """Queue statements as a group of a pipeline, and await them."""
+    async with conn.pipeline(barrier="group") as pipeline:
+        replies = [pipeline.fetch(*each) for each in statements]
+        return [await reply for reply in reversed(replies)][::-1]
+
+
+async def in_a_batch(conn, *statements):
+    """Send statements as a batch."""
+    return await conn.batch(statements)
+
+
+@pytest.mark.parametrize("send", [in_a_pipeline, in_a_group, in_a_batch])
+async def test_parameters_of_several_changed_by_another(conn, alter, send):
+    """Each statement that has ceased to fit is described again, ahead of the flight."""
+    insert = "INSERT INTO chopin_altered VALUES ($1) RETURNING a"
+    select = "SELECT a FROM chopin_altered WHERE a = $1"
+    await send(conn, (insert, 5), (select, 5))
+    alter("ALTER TABLE chopin_altered ALTER a TYPE text")
+    *_, rows = await send(conn, (select, "1"), (insert, "one"), (select, "one"))
+    assert [row["a"] for row in rows] == ["one"]
+    with pytest.raises(chopin.DataError, match="expected str, got int"):
+        await send(conn, (select, "1"), (insert, 5))
+    assert len(await conn.fetch("SELECT * FROM chopin_altered")) == 3
+
+
 async def test_unfit_argument_costs_one_description(connect, tcp_dsn):
     """An argument that fits neither before nor after asks the server once."""
     async with recorded(connect, tcp_dsn) as (conn, wire):
