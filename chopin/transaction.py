@@ -305,8 +305,8 @@ class Transaction:
         session.ended_with = session.submitted
         if not self._nested:
             session.left_with = session.submitted
-            # cursors end with their block
-            session.closes[:] = [c for c in session.closes if c.startswith(b"S")]
+            if session.closes:  # cursors end with their block
+                session.closes[:] = [c for c in session.closes if c.startswith(b"S")]
 
     def _leave_unsent(self) -> bool:
         """Take the block's begin back if nothing has ridden on it yet."""
