@@ -406,7 +406,7 @@ def md5_password(user: str, password: str | bytes | None, salt: bytes) -> bytes:
         ``md5`` and 32 hexadecimal digits.
 
     Raises:
-        InterfaceError: the password is empty.
+        InterfaceError: the password is empty, or this Python has no MD5 (FIPS mode).
         ProtocolError: the salt has another length.
 
     Example:
@@ -418,8 +418,14 @@ def md5_password(user: str, password: str | bytes | None, salt: bytes) -> bytes:
     if len(salt) != 4:
         raise ProtocolError(f"md5 salt has {len(salt)} bytes, expected 4")
     secret = encode_password(password, user)
-    inner = hashlib.md5(secret + user.encode()).hexdigest()
-    return b"md5" + hashlib.md5(inner.encode() + salt).hexdigest().encode()
+    try:
+        inner = hashlib.md5(secret + user.encode()).hexdigest()
+        return b"md5" + hashlib.md5(inner.encode() + salt).hexdigest().encode()
+    except ValueError as error:
+        raise InterfaceError(
+            f"the server asks for an MD5 hash, which this Python refuses: {error}",
+            hint="Set the password anew with password_encryption=scram-sha-256.",
+        ) from error
 
 
 def _choose_mechanism(

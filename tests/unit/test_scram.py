@@ -472,6 +472,19 @@ def test_md5(password: str, salt: bytes) -> None:
     assert got == md5_response("ada", password, salt).encode()
 
 
+def test_md5_where_python_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In FIPS mode hashlib refuses: the error says what to do, without the password."""
+
+    def refuse(_: bytes) -> None:
+        raise ValueError("[digital envelope routines] unsupported")
+
+    monkeypatch.setattr("hashlib.md5", refuse)
+    with pytest.raises(InterfaceError, match="this Python refuses: .* unsup") as caught:
+        md5_password("ada", "secret", b"salt")
+    assert "scram-sha-256" in caught.value.hint
+    assert "secret" not in repr(caught.value)
+
+
 def test_md5_salt_has_four_bytes() -> None:
     """Another length is a protocol error."""
     with pytest.raises(ProtocolError, match="3 bytes"):
