@@ -103,8 +103,12 @@ class CursorFactory(Generic[Row]):
         return cursor._bind(self._timeout).__await__()
 
 
-class BaseCursor(Generic[Row]):
-    """A portal on its way: bound by its first rows, closed by its transaction."""
+class PortalCursor(Generic[Row]):
+    """A portal on its way: bound by its first rows, closed by its transaction.
+
+    asyncpg has a `BaseCursor`. By that name Sentry's integration would take us for it,
+    and fail for want of asyncpg's private methods.
+    """
 
     __slots__ = (
         "_args",
@@ -216,7 +220,7 @@ class BaseCursor(Generic[Row]):
             raise
 
 
-class CursorIterator(BaseCursor[Row]):
+class CursorIterator(PortalCursor[Row]):
     """Rows one by one, fetched in portions; made by `async for`."""
 
     __slots__ = ("_ahead", "_buffer", "_portions", "_prefetch", "_timeout")
@@ -268,7 +272,7 @@ class CursorIterator(BaseCursor[Row]):
             self._ahead = self._start(self._prefetch)
 
 
-class Cursor(BaseCursor[Row]):
+class Cursor(PortalCursor[Row]):
     """A cursor to fetch from by hand; made by awaiting `cursor()`.
 
     Example:

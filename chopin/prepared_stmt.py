@@ -60,6 +60,11 @@ class PreparedStatement(Generic[Row]):
         self._shape = shape
         self._last_status: str | None = None
 
+    @property
+    def _query(self) -> str:
+        """The SQL text, by the name by which OpenTelemetry asks for it."""
+        return self._statement.sql
+
     def get_name(self) -> str:
         """The statement's name on the server; empty for the unnamed one."""
         return self._open("get_name").name.decode("utf-8")

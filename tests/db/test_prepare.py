@@ -23,7 +23,7 @@ async def test_what_is_known_of_a_statement(conn):
     """Name, text, parameters and columns are there before the first run."""
     query = "SELECT $1::int AS a, $2::text AS b, $1 > 1"
     statement = await conn.prepare(query)
-    assert statement.get_query() == query
+    assert statement.get_query() == statement._query == query
     assert statement.get_name()
     assert statement.get_statusmsg() is None
     assert statement.get_parameters() == (INT4, TEXT)

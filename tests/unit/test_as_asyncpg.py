@@ -50,6 +50,13 @@ def test_what_chopin_has_not(name):
     assert said == f"ModuleNotFoundError: No module named 'asyncpg.{name}'"
 
 
+def test_what_tools_look_for():
+    """Sentry replaces private methods where it finds a BaseCursor: it finds none."""
+    code, said = run(f"{INSTALL}from asyncpg.cursor import BaseCursor")
+    assert code == 1
+    assert said.startswith("ImportError: cannot import name 'BaseCursor'")
+
+
 def test_too_late():
     """Who has imported asyncpg already has the other one."""
     code, said = run(f"import types, sys; sys.modules['asyncpg'] = types\n{INSTALL}")
