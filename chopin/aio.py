@@ -85,6 +85,8 @@ class WireProtocol(Session, asyncio.BufferedProtocol):
         self.statement_size_limit = config.max_cacheable_statement_size
         self.config = config
         self.place: Place | None = None
+        # whether the server has asked for anything, or let us in unasked
+        self.has_auth_begun = False
         self.transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._listener: weakref.ref[Listener] | None = None

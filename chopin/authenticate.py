@@ -68,6 +68,7 @@ class Authenticator:
         op = start_startup(self._session, startup, minor)
         while (request := await op.next_request()) is not None:
             code, data = request
+            self._session.has_auth_begun = True
             if self._is_complete:
                 raise ProtocolError("the server asks for more after AuthenticationOk")
             if code == 0:

@@ -163,7 +163,7 @@ class _Attempt:
         self, host: Host, family: int, address: object, wanted: SessionAttribute
     ) -> WireProtocol:
         """Try with and without TLS, as far as sslmode lets us."""
-        refusal: InvalidAuthorizationSpecificationError | None = None
+        refusal: Exception | None = None
         ways = plan_tls(self._config, host)
         for i, (is_tls, is_optional) in enumerate(ways):
             tls = (lambda: self._context) if is_tls else None
@@ -181,12 +181,13 @@ class _Attempt:
                     raise
                 refusal.add_note("tried again with TLS, which the server does not have")
                 raise refusal from None
-            except InvalidAuthorizationSpecificationError as error:
-                # "no pg_hba.conf entry ... no encryption": the other way may do, unless
-                # the server has no TLS and this was the other way already
-                spoken = session.place is not None and session.place.tls is not None
-                is_last = i + 1 == len(ways) or spoken != is_tls
-                if is_last or isinstance(error, InvalidPasswordError):
+            except Exception as error:
+                if refusal is not None:
+                    way = "without" if is_tls else "with"
+                    error.add_note(f"before that, {way} TLS: {refusal}")
+                    raise
+                is_last = i + 1 == len(ways)
+                if is_last or not _may_other_way_do(error, session, is_tls=is_tls):
                     raise
                 refusal = error
         raise AssertionError("there is at least one way")
@@ -215,6 +216,22 @@ class _Attempt:
             session.terminate()
             raise
         return session
+
+
+def _may_other_way_do(error: Exception, session: WireProtocol, *, is_tls: bool) -> bool:
+    """Whether the server may let us in with TLS if not without, or the reverse.
+
+    "no pg_hba.conf entry ... no encryption" is such a refusal. None are: the end of an
+    authentication that has begun, for its rules have an entry then, and that of a
+    server without TLS, where this was the other way already.
+    """
+    spoken = session.place is not None and session.place.tls is not None
+    return (
+        isinstance(error, InvalidAuthorizationSpecificationError)
+        and not isinstance(error, InvalidPasswordError)
+        and not session.has_auth_begun
+        and spoken == is_tls
+    )
 
 
 async def _check_kind(session: WireProtocol, wanted: SessionAttribute) -> None:

@@ -346,6 +346,46 @@ async def test_refusal_of_a_server_without_tls_is_told_as_it_is(sslmode):
     assert all("with TLS, which the server does not have" in note for note in notes)
 
 
+def refuses_login(text):
+    """A handshake that wants the password and then refuses it, as for LDAP or PAM."""
+
+    async def handshake(conn):
+        conn.send(b.authentication_cleartext_password())
+        await conn.expect_response("PasswordMessage")
+        await refuses("28000", text)(conn)
+
+    return handshake
+
+
+@pytest.mark.parametrize("sslmode", ["allow", "prefer"])
+@on_both_loops
+async def test_refused_password_is_not_sent_the_other_way(sslmode, certificate):
+    """Neither again in the clear, nor is another error shown than the server's."""
+    handshake = refuses_login("LDAP authentication failed")
+    async with Postmaster(tls=certificate, handshake=handshake) as server:
+        with pytest.raises(InvalidAuthorizationSpecificationError, match="LDAP"):
+            await connect(server, sslmode=sslmode, require_auth="password")
+        assert len(server.sessions) == 1
+
+
+@pytest.mark.parametrize("sslmode", ["allow", "prefer"])
+@on_both_loops
+async def test_both_refusals_are_told(sslmode, certificate):
+    """Over TLS it may be a certificate that is missing, and no rule is for plain."""
+
+    async def handshake(conn):
+        await refuses("28000", "no certificate" if conn.tls else "no entry")(conn)
+
+    async with Postmaster(tls=certificate, handshake=handshake) as server:
+        with pytest.raises(InvalidAuthorizationSpecificationError) as caught:
+            await connect(server, sslmode=sslmode)
+    told = [str(caught.value), *caught.value.__notes__]
+    want = ["no entry", "before that, with TLS: no certificate"]
+    if sslmode == "allow":
+        want = ["no certificate", "before that, without TLS: no entry"]
+    assert told == want
+
+
 @on_both_loops
 async def test_broken_handshake_is_no_reason_to_go_without_tls(tmp_path):
     """sslmode=prefer with a root certificate refuses a server of another authority."""
