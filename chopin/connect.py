@@ -93,6 +93,7 @@ async def connect_session(
                     return await attempt.any_host(SessionAttribute.any)
             return await attempt.any_host(config.target_session_attrs)
     except Exception as error:
+        attempt.annotate(error)
         _tell_retry(error)
         raise
 
@@ -119,6 +120,9 @@ class _Attempt:
         self._record_class = record_class
         self._codecs = codecs
         self._descriptions = {} if descriptions is None else descriptions
+        self._doing = ""
+        # in words: the errors would keep all that they have come through
+        self._failures: list[str] = []
 
     @functools.cached_property
     def _context(self) -> ssl.SSLContext:
@@ -129,23 +133,41 @@ class _Attempt:
 
     async def any_host(self, wanted: SessionAttribute) -> WireProtocol:
         """The first host that can be reached and is of the kind that is wanted."""
-        failures: list[Exception] = []
+        self._failures.clear()
+        failure: Exception | None = None
         for host in self._in_order(self._config.hosts):
+            self._doing = f"resolving {host.host}"
             try:
                 addresses = await self._limited(resolve(host))
             except OSError as error:
-                error.add_note(f"while resolving {host.host}")
-                failures.append(error)
+                failure = self._failed(error)
                 continue
             for family, address in self._in_order(addresses):
+                where = describe(Place(host, family, address, None))
+                self._doing = f"connecting to {where}"
                 try:
                     return await self._any_tls(host, family, address, wanted)
                 except _NEXT_HOST as error:
-                    failures.append(error)
-        failure = failures[-1]
-        for other in failures[:-1]:
-            failure.add_note(f"before that: {type(other).__name__}: {other}")
+                    failure = self._failed(error)
+        assert failure is not None  # a name without addresses is an error
         raise failure
+
+    def _failed(self, error: Exception) -> Exception:
+        error.add_note(f"while {self._doing}")
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+        self._failures.append(f"before that, {self._doing}: {text}")
+        self._doing = ""
+        return error
+
+    def annotate(self, error: Exception) -> None:
+        """Say of the error that ends it what was tried before, and what it was about.
+
+        A time-out for everything knows neither; the last failure is told already.
+        """
+        if self._doing and isinstance(error, TimeoutError):
+            error.add_note(f"while {self._doing}")
+        for note in self._failures if self._doing else self._failures[:-1]:
+            error.add_note(note)
 
     def _in_order(self, items: Sequence[T]) -> Iterator[T]:
         if self._config.load_balance_hosts == "random":
@@ -199,11 +221,7 @@ class _Attempt:
         config = self._config
         session.place = place
         try:
-            try:
-                await open_transport(config, place, session)
-            except OSError as error:
-                error.add_note(f"while connecting to {describe(place)}")
-                raise
+            await open_transport(config, place, session)
             if place.tls is not None:
                 # a cancel request goes the way that the session went
                 tls = place.tls if session.extra_info("ssl_object") else None

@@ -120,19 +120,48 @@ async def test_host_that_never_answers_is_given_up(sslmode, certificate):
 
 @on_both_loops
 async def test_time_for_everything():
-    """`timeout` ends it, however many hosts there are."""
+    """`timeout` ends it, however many hosts there are, and says where it was."""
+    closed = Closed()
     with BlackHole() as first, BlackHole() as second:
-        with pytest.raises(TimeoutError):
-            await connect(first, second, timeout=0.05, connect_timeout=20)
+        with pytest.raises(TimeoutError) as caught:
+            await connect(closed, first, second, timeout=0.05, connect_timeout=20)
+    doing, before = caught.value.__notes__
+    assert doing == f"while connecting to {first.host}:{first.port}"
+    where = f"connecting to {closed.host}:{closed.port}: ConnectionRefusedError: "
+    assert before.startswith(f"before that, {where}")
 
 
 @on_both_loops
 async def test_all_hosts_fail():
-    """The error is the last one's; what went before is noted."""
+    """The error is the last one's; what went before is noted, with where it was."""
+    closed = Closed()
+    starting, gone = refuses("57P03"), "/nonexistent/.s.PGSQL.1"
     with BlackHole() as first:
-        with pytest.raises(ConnectionRefusedError) as caught:
-            await connect(first, Closed(), connect_timeout=0.05)
-    assert "TimeoutError" in "\n".join(caught.value.__notes__)
+        async with Postmaster(handshake=starting) as second:
+            places = options(first, second, closed, connect_timeout=0.2)
+            places["host"].insert(0, gone)
+            places["port"].insert(0, 1)
+            with pytest.raises(ConnectionRefusedError) as caught:
+                await chopin.connect(**places)
+    assert caught.value.__notes__ == [
+        f"while connecting to {closed.host}:{closed.port}",
+        f"before that, connecting to {gone}: FileNotFoundError: "
+        "[Errno 2] No such file or directory",
+        f"before that, connecting to {first.host}:{first.port}: TimeoutError",
+        f"before that, connecting to {second.host}:{second.port}: "
+        "CannotConnectNowError: not now",
+    ]
+
+
+@on_both_loops
+async def test_refusal_tells_what_was_tried_before():
+    """Of several hosts, the one that can be reached may be the wrong one."""
+    closed = Closed()
+    async with Postmaster(handshake=refuses("28P01")) as server:
+        with pytest.raises(InvalidPasswordError) as caught:
+            await connect(closed, server)
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"before that, connecting to {closed.host}:{closed.port}: ")
 
 
 @on_both_loops
