@@ -29,7 +29,7 @@ from chopin.exceptions import (
     ProtocolError,
     UnsupportedClientFeatureError,
 )
-from chopin.scram import SALTED, ScramClient, md5_password
+from chopin.scram import SALTED, ScramClient, encode_password, md5_password
 from chopin.tls import tls_server_end_point
 
 # PostgreSQL's default of 4,096 takes about a millisecond, less than a hand-over to a
@@ -136,10 +136,10 @@ class Authenticator:
 
     async def _cleartext(self, data: bytes) -> bytes:
         self._check("password")
-        password = await self._password()
-        if "\0" in password:
+        password = encode_password(await self._password(), self._config.user)
+        if b"\0" in password:
             raise InterfaceError("the password must not contain a zero character")
-        return password.encode("utf-8") + b"\0"
+        return password + b"\0"
 
     async def _md5(self, data: bytes) -> bytes:
         self._check("md5")

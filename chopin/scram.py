@@ -350,10 +350,8 @@ def encode_password(password: str | bytes | None, user: str) -> bytes:
     try:
         return password.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        # from None: the codec's error carries the password
-        raise InterfaceError(
-            "password holds characters that UTF-8 cannot encode; pass it as bytes"
-        ) from None
+        pass  # raised below, for the codec's error carries the password
+    raise InterfaceError("password holds characters that UTF-8 cannot encode")
 
 
 def prepare_password(raw: bytes) -> bytes:

@@ -413,7 +413,7 @@ def test_password_that_utf8_cannot_hold() -> None:
     with pytest.raises(InterfaceError, match="UTF-8") as caught:
         encode_password("geheim\ud800", "ada")
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
     assert "geheim" not in str(caught.value)
 
 

@@ -622,6 +622,18 @@ async def test_zero_in_a_password_that_is_asked_for_sends_nothing():
 
 
 @pytest.mark.parametrize("auth", ["password", "md5", "scram-sha-256"])
+@on_both_loops
+async def test_password_that_is_no_utf_8(auth, certificate):
+    """An error of Python's codec would have all of it as an attribute."""
+    async with Postmaster(auth=auth, tls=certificate) as server:
+        error = await refused(
+            server, InterfaceError, sslmode="require", password=lambda: "secret\ud800"
+        )
+        assert error.__cause__ is None
+        assert answers(server) in ([], ["SASLInitialResponse"])
+
+
+@pytest.mark.parametrize("auth", ["password", "md5", "scram-sha-256"])
 @pytest.mark.parametrize("password", [None, "", lambda: "", lambda: None])
 @on_both_loops
 async def test_empty_password_is_never_sent(password, auth):
