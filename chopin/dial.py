@@ -31,7 +31,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chopin.config import ConnectConfig, Host, SSLMode
-from chopin.exceptions import InterfaceError, ProtocolError
+from chopin.exceptions import InterfaceError, Kind, Outcome, ProtocolError
 from chopin.tls import check_negotiated, server_hostname_for
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
@@ -63,6 +63,13 @@ class Place:
 
 class NoTLSError(InterfaceError, ConnectionError):
     """The server does not speak TLS, and it was insisted on."""
+
+
+class NoProcessError(ProtocolError, ConnectionRefusedError):
+    """The server answers the request for TLS with an error, as when it cannot fork."""
+
+    kind: Kind = "transient"
+    outcome: Outcome = "not_sent"
 
 
 async def resolve(host: Host) -> list[tuple[int, Any]]:
@@ -103,6 +110,7 @@ async def open_transport(
     Raises:
         OSError, ssl.SSLError: the network, or the handshake.
         NoTLSError: the server refuses TLS.
+        NoProcessError: the server answers the request for TLS with an error.
         ProtocolError: bytes came ahead of the handshake.
     """
     loop = asyncio.get_running_loop()
@@ -169,6 +177,11 @@ async def _request_tls(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> 
     if answer == b"":
         raise ConnectionResetError(
             "the server closed the connection instead of answering the request for TLS"
+        )
+    if answer == b"E":
+        raise NoProcessError(
+            "the server answered the request for TLS with an error, whose text could "
+            "be anybody's; it may have too many processes: see its log"
         )
     if answer != b"S":
         raise ProtocolError(

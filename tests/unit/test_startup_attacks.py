@@ -112,6 +112,20 @@ async def test_error_text_ahead_of_tls_is_not_shown(sslmode, certificate):
 
 
 @on_both_loops
+async def test_server_that_cannot_fork_is_followed_by_another(certificate):
+    """Its error is for now, and no reason to go without TLS; the next host may do."""
+    async with (
+        Postmaster(tls=certificate, attack="error-before-tls") as first,
+        Postmaster(tls=certificate) as second,
+    ):
+        error = await refused(first, ConnectionRefusedError, sslmode="prefer")
+        assert (error.kind, error.outcome) == ("transient", "not_sent")
+        hosts = {"host": [first.host, second.host], "port": [first.port, second.port]}
+        await (await connect(first, **hosts, sslmode="require")).close()
+        assert (first.sessions, len(second.sessions)) == ([], 1)
+
+
+@on_both_loops
 async def test_odd_answer_to_the_request_for_tls(certificate):
     """Neither S nor N is no PostgreSQL."""
     async with Postmaster(tls=certificate, attack="odd-tls-answer") as server:
