@@ -16,6 +16,7 @@ Source: PostgreSQL documentation, "Specifying Multiple Hosts", target_session_at
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import random
@@ -49,6 +50,9 @@ from chopin.exceptions import (
 )
 
 T = TypeVar("T")
+
+# Seconds for a server that is not of the kind to close the connection.
+_FAREWELL = 1.0
 
 # What makes the next host be tried.
 _NEXT_HOST = (
@@ -230,6 +234,11 @@ class _Attempt:
                 )
             await Authenticator(session).run()
             await _check_kind(session, wanted)
+        except TargetServerAttributeNotMatched:
+            # not cut off: a standby that is listed first would log it each time
+            with contextlib.suppress(TimeoutError):
+                await session.end(_FAREWELL)
+            raise
         except BaseException:
             session.terminate()
             raise

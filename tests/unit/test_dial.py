@@ -39,7 +39,7 @@ from tests.support.certificates import Authority
 from tests.support.fakes import on_both_loops
 from tests.support.handshake import open_session
 from tests.support.postmaster import Canned, Postmaster
-from tests.support.session import SessionEndedError
+from tests.support.session import ClientClosedError, SessionEndedError
 
 BOOL, TEXT, INT4 = 16, 25, 23
 ONE = Canned([("one", INT4)], [[struct.pack("!i", 1)]])
@@ -280,6 +280,26 @@ async def test_no_host_is_of_the_kind(wanted):
         with pytest.raises(TargetServerAttributeNotMatched, match=wanted):
             await connect(server, target_session_attrs=wanted)
         await server.finished()
+        # as libpq: else the server logs a connection that was reset, with TLS
+        assert server.sessions[0].names()[-1] == "Terminate"
+
+
+@on_both_loops
+async def test_host_of_another_kind_that_does_not_let_go(monkeypatch):
+    """It holds nobody up for long."""
+    monkeypatch.setattr(sys.modules["chopin.connect"], "_FAREWELL", 0.05)
+
+    async def handshake(conn):
+        conn.send(b.authentication_ok())
+        conn.ready()
+        await conn.expect("Terminate")
+        with contextlib.suppress(ClientClosedError):
+            await conn.read(1)
+        raise SessionEndedError
+
+    async with Postmaster(handshake=handshake) as first, standby() as second:
+        connection = await connect(first, second, target_session_attrs="standby")
+        await connection.close()
 
 
 @on_both_loops
