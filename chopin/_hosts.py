@@ -12,6 +12,8 @@ Rules:
   empty host is the default.
 - A colon inside a host name is never part of the name; two of them make it an IPv6
   address.
+- Nor is an ``@``: what stands in front of it may be a piece of a password that was not
+  escaped, and a name is looked up and shown.
 
 How the lists are paired (n is the number of hosts):
 
@@ -118,8 +120,14 @@ def split_ports(hosts: Sequence[str], shown: str) -> tuple[list[str], list[str]]
                     f"[address]:port, got {shown}"
                 )
             name, port = match[1], match[2] or ""
-        elif not _is_socket(host) and host.count(":") == 1:
-            name, _, port = host.partition(":")
+        elif not _is_socket(host):
+            if host.count(":") == 1:
+                name, _, port = host.partition(":")
+            if "@" in name:
+                raise ClientConfigurationError(
+                    'invalid host: expected a name without "@", got '
+                    f'{shown}; in a URI, "@" is written as %40 in user and password'
+                )
         names.append(name)
         ports.append(port)
     return names, ports

@@ -78,6 +78,8 @@ def test_hosts_and_ports(dsn, arguments, env, want):
         ("postgres://[::1]x", {}, {}, 'unexpected character after the "]"'),
         ("host=[::1", {}, {}, "invalid IPv6 address in host"),
         ("hostaddr=db.test", {}, {}, "invalid hostaddr"),
+        ("postgres://ann:pass@word@a", {}, {}, 'without "@", got the value in the DSN'),
+        (None, {"host": ["a", "ann@b"]}, {}, 'without "@", got .* %40'),
         ("postgres://a:x", {}, {}, "invalid port number"),
         ("postgres://a:0", {}, {}, "invalid port number"),
         ("host=a:x", {}, {}, "invalid port number"),
