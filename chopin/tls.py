@@ -50,6 +50,7 @@ _TLS_VERSIONS = {
     "tlsv1.2": ssl.TLSVersion.TLSv1_2,
     "tlsv1.3": ssl.TLSVersion.TLSv1_3,
 }
+_MAX_SNI_BYTES = 255
 #: The value of sslrootcert that stands for the authorities of the system.
 SYSTEM = "system"
 
@@ -125,7 +126,7 @@ def make_context(config: TlsConfig) -> ssl.SSLContext | None:
 
     Raises:
         ClientConfigurationError: a file is missing, unreadable or open to others;
-            settings contradict each other.
+            settings contradict each other; a context of the user's is for servers.
 
     Example:
         >>> context = make_context(config)  # doctest: +SKIP
@@ -135,6 +136,11 @@ def make_context(config: TlsConfig) -> ssl.SSLContext | None:
     Source: PostgreSQL docs, "SSL Support".
     """
     if config.ssl_context is not None:
+        if config.ssl_context.protocol is ssl.PROTOCOL_TLS_SERVER:
+            raise ClientConfigurationError(
+                "ssl: this context is one for servers; make one for clients with "
+                "ssl.create_default_context()"
+            )
         return config.ssl_context
     sslmode = config.sslmode
     if sslmode == "disable":
@@ -169,7 +175,8 @@ def server_hostname_for(host: str | None, config: TlsConfig) -> str | None:
         config: the settings.
 
     Returns:
-        The name without zone and final dot; None when no name is to be sent.
+        The name without zone and final dot; None when no name is to be sent, or it is
+        one beside hostaddr that cannot be.
 
     Raises:
         ClientConfigurationError: the certificate's name must be verified and there
@@ -196,8 +203,15 @@ def server_hostname_for(host: str | None, config: TlsConfig) -> str | None:
     address = _ip_address(name)
     if address is not None:
         return address
-    if config.sslsni:
-        return name.removesuffix(".")
+    name = name.removesuffix(".")
+    is_sendable = _is_sendable(name)
+    if config.sslsni and is_sendable:
+        return name
+    if verifies and not is_sendable:
+        raise ClientConfigurationError(
+            "host: no certificate can have a name with an empty part, one of more than "
+            f"63 characters or 255 in all, got {name[:80]!r}"
+        )
     if verifies:
         raise ClientConfigurationError(
             "sslsni: Python cannot verify a host name that it does not send; "
@@ -240,6 +254,14 @@ def _ip_address(host: str) -> str | None:
         return str(ipaddress.ip_address(address))
     except ValueError:
         return None
+
+
+def _is_sendable(name: str) -> bool:
+    """Whether the handshake takes a name: where it fails, uvloop loses the socket."""
+    try:
+        return len(name.encode("idna")) <= _MAX_SNI_BYTES
+    except UnicodeError:
+        return False
 
 
 def _set_versions(context: ssl.SSLContext, config: TlsConfig) -> None:

@@ -491,6 +491,36 @@ async def test_name_in_the_certificate(issue, host, is_right, authority):
             assert server.sessions == []
 
 
+@pytest.mark.parametrize("host", ["a..b", f"{'n' * 64}.test", f"{'n' * 60}." * 5])
+@on_both_loops
+async def test_name_that_no_certificate_can_have(host, certificate):
+    """Beside hostaddr it is but a name, and nothing is left of an attempt to verify it.
+
+    uvloop would lose the socket of a handshake that cannot begin, and later close
+    somebody else's.
+    """
+    there = {"host": host, "sslrootcert": str(certificate.root_path)}
+    async with Postmaster(tls=certificate) as server:
+        there["hostaddr"] = server.host
+        await (await connect(server, **there, sslmode="verify-ca")).close()
+        await refused(
+            server,
+            ClientConfigurationError,
+            "empty part",
+            **there,
+            sslmode="verify-full",
+        )
+
+
+@on_both_loops
+async def test_context_for_servers(certificate):
+    """Neither can a handshake with it begin."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    async with Postmaster(tls=certificate) as server:
+        more = {"sslmode": None, "ssl": context}
+        await refused(server, ClientConfigurationError, "for servers", **more)
+
+
 @pytest.mark.parametrize("sslmode", ["verify-ca", "verify-full"])
 @on_both_loops
 async def test_certificate_of_another_authority(sslmode, certificate, tmp_path):
