@@ -59,6 +59,8 @@ _BY_ERRNO: dict[int | None, tuple[Kind, Outcome]] = {
     # too many open files: there was no socket to send anything by
     errno.EMFILE: ("resource", "not_sent"),
     errno.ENFILE: ("resource", "not_sent"),
+    # all ports of this machine in use: only connecting says so
+    errno.EADDRNOTAVAIL: ("resource", "not_sent"),
 }
 
 

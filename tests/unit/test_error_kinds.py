@@ -304,6 +304,7 @@ def test_the_fields_of_a_message_are_what_they_were():
         (OSError(errno.EHOSTUNREACH, "m"), "transient", "unknown"),
         (OSError(errno.ETIMEDOUT, "m"), "transient", "unknown"),
         (OSError(errno.EMFILE, "m"), "resource", "not_sent"),
+        (OSError(errno.EADDRNOTAVAIL, "m"), "resource", "not_sent"),
         (TimeoutError(), "canceled", "unknown"),
         (asyncio.CancelledError(), "canceled", "unknown"),
         (concurrent.futures.CancelledError(), "permanent", "unknown"),
