@@ -16,13 +16,13 @@ cdef class CodecMap(Scope):
     cdef dict facts              # of the root: oid -> CatalogType; replaced as well
     cdef dict derived            # oid -> Codec made of the others
     cdef uint64_t derived_at     # ... when the version was this
-    cdef bint has_records        # of the root: types of users were asked for
     cdef set wanted              # of the root: types to ask the catalog for
     cdef dict fallbacks          # oid -> Codec in text format, for what nobody knows
     cdef uint64_t changes        # of this scope alone
 
     cdef Codec get(self, uint32_t oid)
     cdef Codec find(self, uint32_t oid)
+    cpdef bint known(self, uint32_t oid) except -1
     cdef Codec derive(self, uint32_t oid, int depth)
     cdef Codec chosen(self, Codec codec, fact, int depth)
     cdef Codec under_domain(self, fact, int depth)

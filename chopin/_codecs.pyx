@@ -303,8 +303,10 @@ cdef class CodecMap(Scope):
         """
         return self.get(oid)
 
-    def known(self, uint32_t oid):
+    cpdef bint known(self, uint32_t oid) except -1:
         """Whether a type has a codec of its own, here, in a parent or in the table.
+
+        Anonymous records may hold any type, so they are known when `learn` says so.
 
         Args:
             oid: the type's OID.
@@ -313,6 +315,8 @@ cdef class CodecMap(Scope):
             >>> CodecMap().known(23), CodecMap().known(4_000_000)
             (True, False)
         """
+        if oid == OID_RECORD or oid == OID_RECORD_ARRAY:
+            return OID_RECORD in self.root.facts
         return self.find(oid) is not None
 
     def learn(self, types):
@@ -336,6 +340,7 @@ cdef class CodecMap(Scope):
                     fact.array_oid, fact.name + "[]", fact.schema, "a", fact.oid
                 )
         root.facts = root.facts | learnt    # at once: other threads learn as well
+        root.wanted = root.wanted.difference(learnt)
         root.changes += 1
 
     @property
@@ -344,7 +349,7 @@ cdef class CodecMap(Scope):
         return bool(self.root.wanted)
 
     def want(self, oids):
-        """Ask for these types before the next statement.
+        """Ask for these types before the next statement, unless learnt by then.
 
         Args:
             oids: those of the types.
@@ -365,11 +370,6 @@ cdef class CodecMap(Scope):
         """The OIDs of the types to be asked for, which are asked for once."""
         wanted, self.root.wanted = self.root.wanted, set()
         return sorted(wanted)
-
-    def first_record(self):
-        """Whether it is the first time that somebody asks this: records have come."""
-        first, self.root.has_records = not self.root.has_records, True
-        return first
 
     def register(
         self, uint32_t oid, str name, str schema, str kind="scalar", *,

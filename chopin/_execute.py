@@ -293,32 +293,33 @@ async def _describe(session: Session, sql: str) -> Description | None:
 
 
 async def learn_types(session: Session, description: Description) -> None:
-    """Ask the catalog for the types of a statement that have no codec yet."""
-    codecs = session.codecs
-    unknown = introspect.unknown_types(codecs, description)
+    """Ask the catalog for the types of a statement that are not known yet."""
+    unknown = introspect.unknown_types(session.codecs, description)
     if unknown:
-        await _learn(session, introspect.BY_OID, unknown)
-    if introspect.has_records(description) and codecs.first_record():
-        await _learn(session, introspect.OF_USERS)
+        await _learn(session, unknown)
 
 
-async def _learn(session: Session, sql: str, asked: list[int] | None = None) -> None:
-    """Take in what a query of the catalog says, for who has the turn.
+async def _learn(session: Session, asked: list[int]) -> None:
+    """Take in what the catalog says of types, for who has the turn.
 
-    It is one flight, for which nothing need be described or kept on the server.
+    It is one flight, for which nothing need be described or kept on the server, and
+    another one for what records may hold.
     """
-    if asked is None:
-        op = start_own(session, sql, (), ())
-    else:
-        op = start_own(session, sql, (introspect.OIDS,), (asked,))
-    types = introspect.found(await op)
-    missing = introspect.missing(types, asked or ())
-    if missing and session.transaction_status != "I":
-        # The snapshot of a block may be older than a type: ask again after it.
-        session.codecs.want([each.oid for each in missing])
-        missing = []
-    await unblocked(session)
-    session.codecs.learn([*types, *missing])
+    oids = [oid for oid in asked if oid not in introspect.RECORDS]
+    if oids:
+        op = start_own(session, introspect.BY_OID, (introspect.OIDS,), (oids,))
+        types = introspect.found(await op)
+        missing = introspect.missing(types, oids)
+        if missing and session.transaction_status != "I":
+            # The snapshot of a block may be older than a type: ask again after it.
+            session.codecs.want([each.oid for each in missing])
+            missing = []
+        await unblocked(session)
+        session.codecs.learn([*types, *missing])
+    if len(oids) < len(asked):
+        types = introspect.found(await start_own(session, introspect.OF_USERS, (), ()))
+        await unblocked(session)
+        session.codecs.learn([*types, introspect.RECORD])
 
 
 async def _learn_again(session: Session) -> None:
@@ -330,7 +331,7 @@ async def _learn_again(session: Session) -> None:
         return
     wanted = session.codecs.take_wanted()
     try:
-        await _learn(session, introspect.BY_OID, wanted)
+        await _learn(session, wanted)
     except BaseException as error:
         session.codecs.want(wanted)
         if not isinstance(error, PostgresError):

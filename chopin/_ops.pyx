@@ -31,7 +31,6 @@ from chopin._protocol cimport (
     Statement,
 )
 from chopin._rows cimport (
-    Column,
     Description,
     ParamPlan,
     RowPlan,
@@ -401,7 +400,7 @@ cdef Statement unnamed_statement(Session session, query):
             and (<Statement>found).codec_version == session.codecs.current_version()
         ):
             return found
-        if knows_types(session, <Description>description):
+        if not unknown_types(session, <Description>description):
             statement = Statement(session, query, b"", <Description>description)
             _statements.keep_unnamed(session, statement)
             return statement
@@ -423,22 +422,18 @@ def known_statement(Session session, str query):
         description = session.descriptions.get(query)
         if (
             description is not None and not (<Description>description).parameter_oids
-            and knows_types(session, <Description>description)
+            and not unknown_types(session, <Description>description)
         ):
             name = _statements.statement_name(query)
             found = Statement(session, query, name, <Description>description)
     return found
 
 
-cdef bint knows_types(Session session, Description description) except -1:
-    """Whether there are codecs for all types of a statement."""
-    for oid in description.parameter_oids:
-        if oid and session.codecs.find(oid) is None:
-            return False
-    for column in description.columns:
-        if session.codecs.find((<Column>column).type_oid) is None:
-            return False
-    return True
+cdef list unknown_types(Session session, Description description):
+    """The OIDs of a statement's types that are not known."""
+    columns = [column.type_oid for column in description.columns]
+    oids = {*description.parameter_oids, *columns} - {0}
+    return [oid for oid in oids if not session.codecs.known(oid)]
 
 
 cpdef start_execute(
@@ -665,6 +660,8 @@ cdef class PrepareOp(Op):
         statement = Statement(session, self.sql, self.name, description)
         if self.keep:
             _statements.admit(session, statement)
+            # By whoever is next, if who had it described is gone before he has asked.
+            session.codecs.want(unknown_types(session, description))
         elif self.name:
             statement.owner = session
         if self.keep or not self.name:

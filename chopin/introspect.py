@@ -144,20 +144,20 @@ _statements.OWN.update((BY_OID, BY_NAME, OF_USERS))
 
 # A type's letter by the kind that its codec has.
 _LETTERS = {"scalar": "b", "array": "a", "range": "r", "multirange": "m", "pseudo": "p"}
-_RECORDS = frozenset({2249, 2287})  # record and its array
+
+#: Anonymous records, and arrays of them.
+RECORDS = frozenset({2249, 2287})
+
+#: Says that the types of `OF_USERS` are known.
+RECORD = CatalogType(2249, "record", "pg_catalog", "p", array_oid=2287)
 
 
 # -- for statements ------------------------------------------------------------------
 
 
 def unknown_types(codecs: CodecMap, description: Description) -> list[int]:
-    """The OIDs of a statement's parameters and columns that have no codec yet."""
+    """The OIDs of a statement's parameters and columns that are not known yet."""
     return sorted(oid for oid in _oids(description) if not codecs.known(oid))
-
-
-def has_records(description: Description) -> bool:
-    """Whether a column of the statement is an anonymous record, or an array of them."""
-    return any(column.type_oid in _RECORDS for column in description.columns)
 
 
 def found(rows: Iterable[Any]) -> list[CatalogType]:

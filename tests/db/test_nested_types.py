@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import chopin
 from chopin.types import Range
+from tests.support.await_points import WHEN, cancel_at
 from tests.support.proxy import recorded
 
 numbers = itertools.count(1)
@@ -380,6 +381,44 @@ async def test_a_type_younger_than_the_snapshot(dsn, schema):
                 await one.fetchrow(query)
             for each in one, other:
                 assert await each.fetchrow(query) == ([(1, "x")], "calm")
+
+
+LEARNT = {
+    "array": ("SELECT ARRAY['calm'::mood]", ["calm"]),
+    "pair": ("SELECT (1, 'x')::pair AS p, 7", (1, "x")),
+    "record": ("SELECT ROW('calm'::mood)", ("calm",)),
+    "records": ("SELECT ARRAY[ROW('calm'::mood)]", [("calm",)]),
+}
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("what", LEARNT)
+async def test_cancelled_first_use(connect, schema, what, when):
+    """Whoever is next learns the types that a cancelled call has not learnt."""
+    sql, want = LEARNT[what]
+    for number in itertools.count(1):
+        conn = await connect(server_settings={"search_path": schema})
+        is_cancelled = await cancel_at({number}, conn.fetchval(sql), when)
+        assert await conn.fetchval(sql) == want, f"cancelled at suspension {number}"
+        assert await conn.fetchval(sql) == want
+        await conn.close()
+        if not is_cancelled:
+            break
+    assert number > 2, "nothing was cancelled"
+
+
+async def test_cancelled_first_use_in_a_batch(connect, schema):
+    """The same of several statements that are described in one flight."""
+    for number in itertools.count(1):
+        conn = await connect(server_settings={"search_path": schema})
+        texts = [sql for sql, _ in LEARNT.values()]
+        is_cancelled = await cancel_at({number}, conn.batch(texts))
+        for sql, want in LEARNT.values():
+            assert await conn.fetchval(sql) == want, f"cancelled at {number}"
+        await conn.close()
+        if not is_cancelled:
+            break
+    assert number > 2, "nothing was cancelled"
 
 
 async def test_all_of_a_pool_know(dsn, schema):
