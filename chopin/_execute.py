@@ -257,10 +257,11 @@ async def _send_now(
             if op is not None:
                 return op
             name = b""
-        elif introspect.unknown_types(session.codecs, description):
-            await learn_types(session, description)
-            continue
         else:
+            await learn_types(session, description)
+            op = start_cached(session, sql, args, want, column, shape)
+            if op is not None:
+                return op
             name = _statements.statement_name(sql)
         if description is not None:
             statement = Statement(session, sql, name, description)

@@ -1,5 +1,6 @@
 """Types made of types: composites, records, multiranges, domains, arrays of them."""
 
+import asyncio
 import datetime
 import decimal
 import itertools
@@ -381,6 +382,25 @@ async def test_a_type_younger_than_the_snapshot(dsn, schema):
                 await one.fetchrow(query)
             for each in one, other:
                 assert await each.fetchrow(query) == ([(1, "x")], "calm")
+
+
+async def test_younger_than_the_snapshot_and_not_learnt(dsn, schema):
+    """The same when another connection has had the text described, and no more."""
+    settings = {"search_path": schema}
+    async with chopin.create_pool(
+        dsn, min_size=2, max_size=2, server_settings=settings
+    ) as pool:
+        query = "SELECT ARRAY['(1,x)'::younger]"
+        async with pool.acquire() as one, pool.acquire() as other:
+            async with one.transaction(isolation="repeatable_read"):
+                await one.execute("SELECT 1")
+                await other.execute("CREATE TYPE younger AS (a int, b text)")
+                assert await cancel_at({2}, other.fetchval(query))
+                assert query in other._session.descriptions
+                async with asyncio.timeout(10):
+                    assert await one.fetchval(query) == '{"(1,x)"}'
+            for each in one, other:
+                assert await each.fetchval(query) == [(1, "x")]
 
 
 LEARNT = {
