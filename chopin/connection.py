@@ -528,7 +528,8 @@ class Connection(Listening, ManyTimes, Batched, Pipelined, Customized, Copying):
         session = self._session
         if session.transaction_status in ("T", "E"):
             return True
-        return bool(session.riders)
+        # a BEGIN that waits for its statement, or has not been answered
+        return bool(session.riders or (self._top_xact and session.in_flight))
 
     # -- the server --------------------------------------------------------------------
 

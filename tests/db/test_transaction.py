@@ -686,3 +686,27 @@ async def test_begin_behind_a_cancelled_commit(conn):
             limit.reschedule(0)
     async with conn.transaction():
         assert await conn.fetchval("SELECT 1") == 1
+
+
+async def test_in_a_block_whose_begin_is_not_answered(conn):
+    """It is open for a cursor too, which waits for its turn."""
+    async with conn.transaction():
+        task = asyncio.create_task(conn.fetchval("SELECT 1"))
+        await asyncio.sleep(0)
+        assert conn.is_in_transaction()
+        cursor = await conn.cursor("SELECT generate_series(1, 3)")
+        assert len(await cursor.fetch(9)) == 3
+        assert await task == 1
+    assert not conn.is_in_transaction()
+
+
+async def test_in_a_block_whose_first_statement_was_cancelled(conn):
+    """A cursor says what has become of the block, not that there is none."""
+    with pytest.raises(chopin.InFailedSQLTransactionError):
+        async with conn.transaction():
+            with pytest.raises(TimeoutError):
+                await conn.execute("SELECT pg_sleep(60)", timeout=0.05)
+            assert conn.is_in_transaction()
+            await conn.cursor("SELECT 1")
+    assert not conn.is_in_transaction()
+    assert await conn.fetchval("SELECT 1") == 1
