@@ -331,12 +331,10 @@ async def _learn_again(session: Session) -> None:
     if session.transaction_status == "E":
         return
     wanted = session.codecs.take_wanted()
+    session.codecs.want(wanted)  # by all sessions, until they are learnt
     try:
         await _learn(session, wanted)
-    except BaseException as error:
-        session.codecs.want(wanted)
-        if not isinstance(error, PostgresError):
-            raise
+    except PostgresError:
         await unblocked(session)
 
 
