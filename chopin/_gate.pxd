@@ -1,7 +1,15 @@
 # cython: language_level=3
 """When a session may send. See _gate.pyx."""
 
+from libc.stdint cimport uint64_t
+
 from chopin._waiter cimport Waiter
+
+
+cdef class Flights:
+    cdef object pieces           # deque of (bytes, number of the last operation)
+
+    cdef int add(self, bytes data, uint64_t number) except -1
 
 
 cdef class Gate:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from chopin._waiter import Waiter
 
+class Flights:
+    """What waits to be written behind a pooler, one piece at a time."""
+
 class Gate:
     """What a session's calls pass on their way out."""
 

@@ -2,7 +2,7 @@
 """When a session may send, and who is next.
 
 Owns: `Gate`: what blocks a session, the calls that wait for that to pass, and the line
-in which they stand.
+in which they stand. `Flights`: what goes together behind a pooler.
 Layer L1. Imports L0 and `Waiter` beside it.
 
 Rules
@@ -19,11 +19,41 @@ Rules
 - Session says what happens by the fields, and calls `update` behind it.
 """
 
-import collections
+from libc.stdint cimport uint64_t
 
 from chopin._waiter cimport Waiter
 
+import collections
+
 from chopin.exceptions import InterfaceError
+
+# What surely arrives in one piece: a packet of Ethernet, less what TLS and TCP add.
+cdef Py_ssize_t PIECE = 1300
+
+
+cdef class Flights:
+    """What waits to be written behind a pooler, one piece at a time.
+
+    PgBouncer before 1.21 gives a server to the next client when ReadyForQuery comes
+    while it knows of no other Sync. What it has passed on of a group by then stays on
+    that server: its answers go to somebody else, and its rest to another server. So a
+    piece is written when the one before has been answered: operations that are small
+    enough to arrive together, or a single one.
+    """
+
+    def __cinit__(self):
+        self.pieces = collections.deque()
+
+    cdef int add(self, bytes data, uint64_t number) except -1:
+        """An operation is to be written."""
+        cdef bytes before
+        if self.pieces:
+            before = self.pieces[-1][0]
+            if len(before) + len(data) <= PIECE:
+                self.pieces[-1] = before + data, number
+                return 0
+        self.pieces.append((data, number))
+        return 0
 
 
 cdef class Gate:

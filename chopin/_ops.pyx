@@ -722,11 +722,12 @@ def start_sync(Session session, bint takes_riders=True):
 def is_behind(Session session):
     """Whether what is sent now would be behind a call of somebody's.
 
-    When that is cancelled, the request for it may hit what is behind.
+    When that is cancelled, the request for it may hit what is behind. And behind a
+    pooler what is written in parts has to be by itself, see `Flights`.
     """
     cdef Op op = session.head
     while op is not None:
-        if not op.restores:
+        if not op.restores or session.pooled:
             return True
         op = op.next
     return False

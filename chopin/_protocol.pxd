@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._codecs cimport CodecMap
-from chopin._gate cimport Gate
+from chopin._gate cimport Flights, Gate
 from chopin._rows cimport Description, ParamPlan, RowPlan
 from chopin._waiter cimport Waiter
 
@@ -127,6 +127,7 @@ cdef class Session:
     cdef public object feeder            # the task whose iterator feeds a group
     cdef public uint64_t epoch           # how often it has changed hands
     cdef uint64_t flushed                # those handed to the transport
+    cdef Flights flights                 # behind a pooler: what waits for its turn
     cdef public bint dirty               # what ran may have left something behind
     cdef public bint made_temporary      # such as a temporary table, perhaps
     cdef public bint has_altered     # in a block that is open; see _statements.TAGS

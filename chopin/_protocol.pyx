@@ -37,7 +37,7 @@ from libc.stdint cimport int32_t
 
 from chopin._buffers cimport ReadBuffer, WriteBuffer
 from chopin._codecs cimport CodecMap
-from chopin._gate cimport Gate
+from chopin._gate cimport Flights, Gate
 from chopin._messages cimport decode_string, parse_fields, unexpected
 from chopin._rows cimport Description, ParamPlan, RowPlan
 from chopin._shapes cimport plan_in_shape
@@ -249,7 +249,7 @@ cdef class Session:
         self.next_deadline = NEVER
         self.statements, self.unnamed = {}, {}
         self.in_first_flight = set()
-        self.closes, self.riders = [], []
+        self.closes, self.riders, self.flights = [], [], Flights()
         self.dirty = self.made_temporary = True  # until somebody cares
         self.statement_cache_size, self.statement_size_limit = 100, 15360
 
@@ -507,11 +507,12 @@ cdef class Session:
     cdef int submit(self, Op op) except -1:
         """The operation's messages are in `out`: enter it into the FIFO and send them.
 
-        At once when nothing is in flight; otherwise with whatever else this turn of the
-        loop brings, in one write.
+        At once when nothing is in flight; otherwise with what else this turn brings.
         """
         cdef bint is_alone = self.head is None
         self._enter(op)
+        if self.pooled:
+            self.flights.add(self.out.take(), op.number)
         return self.flush() if is_alone and not self.parsing else self.flush_soon()
 
     cdef int flush_soon(self) except -1:
@@ -554,9 +555,14 @@ cdef class Session:
         self.flush()
 
     cdef int flush(self) except -1:
-        if self.out.length and self.write is not None and not self.gate.encoding:
+        if self.write is None or self.gate.encoding:
+            return 0
+        if self.out.length:
             self.flushed = self.submitted
             self.write(self.out.take())
+        elif self.pooled and self.flights.pieces and self.head.number > self.flushed:
+            data, self.flushed = self.flights.pieces.popleft()
+            self.write(data)
         return 0
 
     def pause_writing(self):
@@ -642,8 +648,7 @@ cdef class Session:
 
     cdef int opened(self) except -1:
         """Startup is complete."""
-        self.state = OPEN
-        self.frame_limit = FRAME_LIMIT
+        self.state, self.frame_limit = OPEN, FRAME_LIMIT
         self.gate.open = True
         return self.gate.update()
 
@@ -753,8 +758,7 @@ cdef class Session:
             op.session = None
         self.tail = None
         self.gate.abandoned = 0
-        self.gate.open = False
-        self.gate.ended = True
+        self.gate.open, self.gate.ended = False, True
         self.gate.update()
 
     # -- deadlines ---------------------------------------------------------------------

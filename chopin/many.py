@@ -231,7 +231,7 @@ async def _may_begin(op: ManyOp, session: Session, is_repeatable: bool) -> None:
     """
     if not op.sent:
         await unblocked(session)
-        if not is_repeatable:
+        if session.pooled or not is_repeatable:
             await alone(session)
 
 

@@ -166,6 +166,70 @@ async def clients(pooler, connect, options):
     return [await connect(pooler.dsn, ssl="disable", **options) for _ in range(2)]
 
 
+async def in_a_gather(conn, values):
+    """Each value by itself, all at once."""
+    return await asyncio.gather(
+        *[conn.fetchval("SELECT $1::text", value) for value in values]
+    )
+
+
+async def in_a_pipeline(conn, values):
+    """Each value by itself, in a pipeline."""
+    async with conn.pipeline() as pipeline:
+        replies = [pipeline.fetchval("SELECT $1::text", value) for value in values]
+        return [await reply for reply in replies]
+
+
+async def in_a_batch(conn, values):
+    """All values in one group, behind a query."""
+    ahead = asyncio.ensure_future(conn.fetchval("SELECT pg_sleep(0.001)"))
+    await asyncio.sleep(0)
+    results = await conn.batch([("SELECT $1::text", value) for value in values])
+    await ahead
+    return [rows[0][0] for rows in results]
+
+
+async def by_executemany(conn, values):
+    """All values in one group that is written in parts, behind a query."""
+    ahead = asyncio.ensure_future(conn.fetchval("SELECT pg_sleep(0.001)"))
+    await asyncio.sleep(0)
+    rows = await conn.fetchmany("SELECT $1::text", [(value,) for value in values])
+    await ahead
+    return [row[0] for row in rows]
+
+
+WAYS = [in_a_gather, in_a_pipeline, in_a_batch, by_executemany]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("size", [10, 3000, 100_000])
+async def test_more_than_a_packet(pooler, connect, way, size):
+    """However long what is sent at once, nobody gets an answer of somebody else's.
+
+    PgBouncer before 1.21 gives the server away when the first answer passes it while a
+    group behind has arrived in part.
+    """
+    first, *others = [
+        await connect(pooler.dsn, ssl="disable", pooler="transaction")
+        for _ in range(SERVERS + 2)
+    ]
+    is_over = asyncio.Event()
+
+    async def ask(conn):
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            assert await conn.fetchval("SELECT $1::int", number) == number
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for conn in others:
+            group.create_task(ask(conn))
+        for n in range(ROUNDS):
+            values = [f"{n} {i} " + "x" * size for i in range(20)]
+            assert await way(first, values) == values
+        is_over.set()
+
+
 async def pids(conn, count):
     """The server processes that some transactions in a row ran on."""
     return {await conn.fetchval("SELECT pg_backend_pid()") for _ in range(count)}

@@ -9,6 +9,7 @@ from chopin._ops import ROW, ROWS, VALUE, start_execute, start_prepare, start_qu
 from chopin._records import restore_record
 from chopin._rows import Record, check_record_class
 from chopin.exceptions import DataError, InterfaceError
+from chopin.introspect import missing
 from tests.support import backend as b
 from tests.support.fakes import OPEN, READY, open_session
 from tests.support.script import INT4, INT8, TEXT, UNHEARD_OF, done, int4
@@ -29,6 +30,7 @@ def prepared(columns=(), parameters=()):
     session.feed(b.parse_complete() + b.parameter_description(parameters))
     session.feed(description + READY)
     op.result()
+    session.codecs.learn(missing([], session.codecs.take_wanted()))
     session.written.clear()
     return session
 
